@@ -1,0 +1,52 @@
+# Every command makes .venv first when it is missing or when setup.cfg changed.
+# It needs make and python3 (3.10 or newer, with venv), nothing else.
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP = $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: help demo test test-long lint bench clean
+
+help:
+	@echo "make demo       two llama-servers, agents and a balancer on this machine, and one chat"
+	@echo "make test       the tests, with real llama-servers too (under three minutes)"
+	@echo "make test-long  the tests that take longer"
+	@echo "make lint       ruff and mypy"
+	@echo "make bench      the benchmarks"
+	@echo "make clean      remove $(VENV) and what was built"
+
+demo: $(VENV)/.has-demo
+	@$(VENV)/bin/paddler demo
+
+test: $(VENV)/.has-test
+	@$(VENV)/bin/python -m tests
+
+test-long: $(VENV)/.has-test
+	@$(VENV)/bin/python -m tests --long
+
+lint: $(VENV)/.has-test $(VENV)/.has-lint
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+bench: $(VENV)/.has-test
+	@for bench in benchmarks/*.py; do \
+	    [ -e "$$bench" ] || { echo "no benchmarks yet"; break; }; \
+	    echo "== $$bench"; $(VENV)/bin/python "$$bench" || exit 1; \
+	done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info _trial_temp* .hypothesis
+
+# One stamp for each extra of setup.cfg.
+$(VENV)/.has-%: setup.cfg pyproject.toml $(VENV)/.made
+	@echo "installing paddler[$*] into $(VENV)"
+	@$(PIP) install --editable '.[$*]'
+	@touch $@
+
+$(VENV)/.made:
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+.PRECIOUS: $(VENV)/.has-% $(VENV)/.made

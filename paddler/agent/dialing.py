@@ -1,0 +1,137 @@
+"""Connections to a server by its name, looked up again each time.
+
+Twisted's own endpoint for names refuses underscores, which Compose and Docker give to
+names. Nothing here knows what a connection is for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.interfaces import (
+    IAddress,
+    IHostResolution,
+    IProtocol,
+    IProtocolFactory,
+    IResolutionReceiver,
+    IStreamClientEndpoint,
+)
+from twisted.web.client import URI, BrowserLikePolicyForHTTPS
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
+
+from paddler.values import Address
+
+__all__ = ["Dialing", "NamedEndpoint"]
+
+#: Seconds that one of several addresses of a name gets before the next one is tried.
+PATIENCE = 0.3
+#: Seconds for the last one.
+LAST_PATIENCE = 5.0
+
+
+@implementer(IResolutionReceiver)
+class _Found:
+    """Gathers the addresses of a name."""
+
+    def __init__(self) -> None:
+        self.addresses: list[tuple[type[Any], str]] = []
+        # A look-up can't be called back; one that nobody waits for comes to nothing.
+        self.all: Deferred[None] = Deferred(lambda _: None)
+
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
+        pass
+
+    def addressResolved(self, address: IAddress) -> None:
+        if isinstance(address, IPv4Address):
+            self.addresses.append((TCP4ClientEndpoint, address.host))
+        elif isinstance(address, IPv6Address):
+            self.addresses.append((TCP6ClientEndpoint, address.host))
+
+    def resolutionComplete(self) -> None:
+        if not self.all.called:
+            self.all.callback(None)
+
+
+@implementer(IStreamClientEndpoint)
+@attrs.frozen
+class NamedEndpoint:
+    """Connects to the first address of a host that takes the connection.
+
+    :param reactor: connects TCP and looks up names.
+    :param host: a name, which may have underscores, or an IP address.
+    :param port: a TCP port.
+    """
+
+    _reactor: Any
+    _host: str
+    _port: int
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect, once.
+
+        :raises DNSLookupError: when the name is not known.
+        :raises ConnectError: what the last address said.
+        """
+        return Deferred.fromCoroutine(self._connect(protocolFactory))
+
+    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
+        *others, last = await self._addresses()
+        for kind, host in others:
+            try:
+                return await self._try(kind, host, PATIENCE, factory)
+            except ConnectError:
+                continue
+        return await self._try(*last, LAST_PATIENCE, factory)
+
+    def _try(
+        self, kind: type[Any], host: str, seconds: float, factory: IProtocolFactory
+    ) -> Deferred[IProtocol]:
+        attempt: Deferred[IProtocol] = kind(
+            self._reactor, host, self._port, timeout=seconds
+        ).connect(factory)
+        return attempt
+
+    async def _addresses(self) -> list[tuple[type[Any], str]]:
+        if isIPAddress(self._host):
+            return [(TCP4ClientEndpoint, self._host)]
+        if isIPv6Address(self._host):
+            return [(TCP6ClientEndpoint, self._host)]
+        found = _Found()
+        self._reactor.nameResolver.resolveHostName(found, self._host)
+        await found.all
+        if not found.addresses:
+            raise DNSLookupError(f"no address found for the name {self._host}")
+        return list(dict.fromkeys(found.addresses))
+
+
+@implementer(IAgentEndpointFactory, IStreamClientEndpoint)
+class Dialing:
+    """Makes an HTTP agent connect to one server, whatever the URL says.
+
+    :param reactor: connects TCP and looks up names.
+    :param address: the server; with https its certificate must be valid for the host.
+    """
+
+    def __init__(self, reactor: Any, address: Address) -> None:
+        self._endpoint: IStreamClientEndpoint = NamedEndpoint(reactor, address.host, address.port)
+        if address.scheme == "https":
+            policy = BrowserLikePolicyForHTTPS()
+            options = policy.creatorForNetloc(address.host.encode("idna"), address.port)
+            self._endpoint = wrapClientTLS(options, self._endpoint)
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        """The server's endpoint, which is this."""
+        return self
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect; without Twisted's lines in the log for each connection."""
+        protocolFactory.noisy = False  # type: ignore[attr-defined]
+        connecting: Deferred[IProtocol] = self._endpoint.connect(protocolFactory)
+        return connecting

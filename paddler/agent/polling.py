@@ -1,0 +1,76 @@
+"""A look at something at each interval, for as long as the service runs.
+
+A look that fails is logged and the next one comes all the same. Nothing here knows what
+is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+__all__ = ["PollingService"]
+
+_T = TypeVar("_T")
+
+
+@attrs.define(eq=False)
+class PollingService(Service, Generic[_T]):
+    """Looks, tells what it saw, and looks again; never twice at a time.
+
+    :param clock: times the looks.
+    :param interval: seconds from one look's beginning to the next one's.
+    :param look: takes a look; None: there is nothing to tell.
+    :param tell: told what was seen.
+    """
+
+    _clock: IReactorTime
+    _interval: float
+    _look: Callable[[], Awaitable[_T | None]]
+    _tell: Callable[[_T], None]
+    log = Logger()
+    _loop: LoopingCall | None = attrs.field(default=None, init=False)
+    _looking: Deferred[None] | None = attrs.field(default=None, init=False)
+    _ended: Deferred[None] = attrs.field(factory=lambda: succeed(None), init=False)
+
+    def startService(self) -> None:
+        """Take the first look."""
+        super().startService()
+        # Not earlier: its constructor brings in the global reactor.
+        loop = self._loop = LoopingCall(self._tick)
+        loop.clock = self._clock
+        self._ended = loop.start(self._interval).addCallbacks(lambda _: None, self._broke)
+
+    def stopService(self) -> Deferred[None]:
+        """Look no more; fires when a look under way has been given up."""
+        super().stopService()
+        if self._loop is not None and self._loop.running:
+            self._loop.stop()
+        if self._looking is not None:
+            self._looking.cancel()
+        return self._ended
+
+    def _broke(self, failure: Failure) -> None:
+        self.log.failure("polling ended although it must not", failure)
+
+    def _tick(self) -> Deferred[None]:
+        self._looking = Deferred.fromCoroutine(self._look_and_tell())
+        return self._looking
+
+    async def _look_and_tell(self) -> None:
+        try:
+            seen = await self._look()
+            if seen is not None and self.running:
+                self._tell(seen)
+        except CancelledError:
+            pass
+        except Exception:  # the owner's boundary: the next look must come
+            self.log.failure("a look failed")

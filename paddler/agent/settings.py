@@ -1,0 +1,177 @@
+"""The agent's options, and the settings made of them.
+
+Nothing below the root sees options; nothing here knows what the settings are for.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import attrs
+from twisted.python import usage
+
+from paddler.options import (
+    Option,
+    PaddlerOptions,
+    choice,
+    duration,
+    host,
+    path_of_secret,
+    port,
+    read_secret,
+    text,
+)
+from paddler.values import Address, agent_id_for
+
+__all__ = ["AgentOptions", "AgentSettings"]
+
+_scheme = choice("http", "https")
+
+
+def _name(raw: str) -> str:
+    if len(text(raw)) > 128:
+        raise ValueError("printable text of 128 characters at most")
+    return raw
+
+
+def _interval(raw: str) -> float:
+    seconds = duration(raw)
+    if not 0.05 <= seconds <= 3600:
+        raise ValueError("a duration from 50ms to 1h")
+    return seconds
+
+
+def _key(raw: str) -> str:
+    if not raw or not raw.isascii() or not raw.isprintable() or " " in raw:
+        raise ValueError("printable ASCII without spaces")
+    return raw
+
+
+@attrs.frozen
+class AgentSettings:
+    """What one agent needs to know.
+
+    :param local: where the agent reaches its llama-server.
+    :param external: where the balancer reaches it.
+    :param management: the balancer's management server.
+    :param name: shown wherever the agent is shown.
+    :param interval: seconds from one report, and one look at the llama-server, to the next.
+    :param llamacpp_key: llama-server's API key.
+    :param management_token: the management server's bearer token.
+    """
+
+    local: Address
+    external: Address
+    management: Address
+    name: str
+    interval: float = 1.0
+    llamacpp_key: str | None = attrs.field(default=None, repr=False)
+    management_token: str | None = attrs.field(default=None, repr=False)
+
+    @property
+    def agent_id(self) -> str:
+        """The agent's id in the management server's paths."""
+        return agent_id_for(self.name, self.external)
+
+
+class AgentOptions(PaddlerOptions):
+    """The options of `twistd paddler-agent` and `paddler agent`."""
+
+    synopsis = "Usage: paddler-agent [options]"
+    table = (
+        Option(
+            "local-llamacpp-host",
+            host,
+            "127.0.0.1",
+            "The host on which the agent reaches its llama-server.",
+        ),
+        Option("local-llamacpp-port", port, 8088, "Its port there."),
+        Option("local-llamacpp-scheme", _scheme, "http", "http or https."),
+        Option(
+            "external-llamacpp-host",
+            host,
+            None,
+            "The host on which the balancer reaches the llama-server.",
+            shown="as local",
+        ),
+        Option("external-llamacpp-port", port, None, "Its port there.", shown="as local"),
+        Option("external-llamacpp-scheme", _scheme, None, "http or https.", shown="as local"),
+        Option(
+            "local-llamacpp-api-key",
+            _key,
+            None,
+            "llama-server's API key, for the agent's own probes only. Better given in a file.",
+            secret=True,
+        ),
+        Option("local-llamacpp-api-key-file", path_of_secret, None, "A file that holds that key."),
+        Option("management-host", host, "127.0.0.1", "The balancer's management host."),
+        Option("management-port", port, 8085, "The balancer's management port."),
+        Option("management-scheme", _scheme, "http", "http or https."),
+        Option(
+            "management-token-file",
+            path_of_secret,
+            None,
+            "A file that holds the management server's bearer token.",
+        ),
+        Option(
+            "name",
+            _name,
+            None,
+            "What the agent is called wherever it is shown.",
+            shown="HOST:EXTERNAL_PORT",
+        ),
+        Option(
+            "reporting-interval",
+            _interval,
+            1.0,
+            "The time from one report to the next (a duration).",
+            shown="1s",
+        ),
+    )
+    not_yet = frozenset(("aws-imdsv1",))
+
+    def postOptions(self) -> None:
+        """Check what no option can check alone."""
+        self.exclude("local-llamacpp-api-key", "local-llamacpp-api-key-file")
+        for side in ("local-llamacpp", "management"):
+            if self[f"{side}-scheme"] == "https" and "_" in self[f"{side}-host"]:
+                raise usage.UsageError(
+                    f"--{side}-host: got {self[f'{side}-host']!r}; with https it needs a name "
+                    "without underscores, for no certificate is valid for one with them"
+                )
+
+    def settings(self) -> AgentSettings:
+        """The settings that these options make.
+
+        :raises usage.UsageError: when a secret's file can't be read any more.
+        """
+        local = self._address("local-llamacpp")
+        external = Address(
+            self["external-llamacpp-host"] or local.host,
+            self["external-llamacpp-port"] or local.port,
+            self["external-llamacpp-scheme"] or local.scheme,
+        )
+        name = self["name"] or f"{socket.gethostname()}:{external.port}"
+        return AgentSettings(
+            local=local,
+            external=external,
+            management=self._address("management"),
+            name=name,
+            interval=self["reporting-interval"],
+            llamacpp_key=self["local-llamacpp-api-key"]
+            or self._secret("local-llamacpp-api-key-file"),
+            management_token=self._secret("management-token-file"),
+        )
+
+    def _address(self, side: str) -> Address:
+        return Address(self[f"{side}-host"], self[f"{side}-port"], self[f"{side}-scheme"])
+
+    def _secret(self, name: str) -> str | None:
+        path: Path | None = self[name]
+        if path is None:
+            return None
+        try:
+            return read_secret(path)
+        except ValueError as error:
+            raise usage.UsageError(f"--{name}: got {str(path)!r}; it needs {error}") from None

@@ -1,0 +1,165 @@
+"""One request to one server, within one time limit, as a value.
+
+For the control plane: small answers, read whole. Nothing here knows what is asked.
+
+Note [time limit]: treq's own timeout ends with the headers, and cancelling what reads
+a body leaves the connection open. So the limit here is on the whole of it, connecting,
+headers and body, and a body given up is a connection closed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from treq.client import HTTPClient
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionRefusedError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import (
+    Agent,
+    HTTPConnectionPool,
+    RequestTransmissionFailed,
+    ResponseDone,
+    ResponseFailed,
+    ResponseNeverReceived,
+)
+from twisted.web.http import PotentialDataLoss
+from twisted.web.iweb import IResponse
+
+from paddler.agent.asking import Answer, NoAnswer, Outcome
+from paddler.agent.dialing import Dialing
+from paddler.values import Address
+
+__all__ = ["HttpCaller", "read_body"]
+
+#: Bytes of an answer that are read; more is no answer to anything that is asked here.
+BODY_LIMIT = 4 * 1024 * 1024
+
+_BROKEN = (RequestTransmissionFailed, ResponseFailed, ResponseNeverReceived)
+
+
+class _Overlong(Exception):
+    """A body has more bytes than anybody wants to read."""
+
+
+class _Body(Protocol):
+    """Gathers a body; the connection is closed when it is given up."""
+
+    def __init__(self, limit: int) -> None:
+        self.whole: Deferred[bytes] = Deferred(lambda _: self._close())
+        self._limit = limit
+        self._received = bytearray()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._received += data
+        if len(self._received) > self._limit and not self.whole.called:
+            self._close()
+            self.whole.errback(Failure(_Overlong()))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.whole.called:
+            return
+        # Without a length the end of the connection is the end of the body.
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self.whole.callback(bytes(self._received))
+        else:
+            self.whole.errback(reason)
+
+    def _close(self) -> None:
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+
+def read_body(response: IResponse, limit: int = BODY_LIMIT) -> Deferred[bytes]:
+    """Read a body of at most `limit` bytes; cancelling it closes the connection."""
+    body = _Body(limit)
+    response.deliverBody(body)
+    return body.whole
+
+
+def _broken(error: Exception) -> NoAnswer:
+    """What a connection's end in the middle of things means."""
+    reasons: list[Failure] = getattr(error, "reasons", [])
+    if any(reason.check(CancelledError) for reason in reasons):
+        raise CancelledError() from error
+    first = reasons[0] if reasons else Failure(error)
+    if isinstance(first.value, _BROKEN):
+        return _broken(first.value)
+    parsing = "http" in type(first.value).__module__ or isinstance(first.value, ValueError)
+    if parsing and not first.check(PotentialDataLoss):
+        return NoAnswer("garbled", "what it sent is not HTTP")
+    return NoAnswer("lost", f"the connection ended without a whole answer ({first.value})")
+
+
+@attrs.define(eq=False)
+class HttpCaller:
+    """Asks one server over HTTP, through treq.
+
+    :param clock: measures the time limits.
+    :param address: the server.
+    :param secret: sent as its bearer token.
+    """
+
+    _clock: IReactorTime
+    _address: Address
+    _client: HTTPClient
+    _pool: HTTPConnectionPool
+    _secret: str | None = attrs.field(default=None, repr=False)
+
+    @classmethod
+    def to(
+        cls, reactor: Any, address: Address, secret: str | None = None, *, keep: bool = False
+    ) -> HttpCaller:
+        """One that dials `address`.
+
+        :param keep: keep a connection for the next request, which saves the server an accept;
+            without it every request has its own and tells what a new client would meet.
+        """
+        pool = HTTPConnectionPool(reactor, persistent=keep)
+        pool.maxPersistentPerHost = 1
+        # Well below what web servers allow, so that none closes it while it is being used.
+        pool.cachedConnectionTimeout = 15
+        agent = Agent.usingEndpointFactory(reactor, Dialing(reactor, address), pool)
+        return cls(reactor, address, HTTPClient(agent), pool, secret)
+
+    def call(
+        self, method: str, path: str, body: bytes | None = None, *, seconds: float = 1.0
+    ) -> Deferred[Outcome]:
+        """Ask; this is a `Call`."""
+        silence = NoAnswer("timeout", f"no answer within {seconds:g} s")
+        asking: Deferred[Outcome] = Deferred.fromCoroutine(self._ask(method, path, body))
+        return asking.addTimeout(seconds, self._clock, onTimeoutCancel=lambda *_: silence)
+
+    async def _ask(self, method: str, path: str, body: bytes | None) -> Outcome:
+        headers: dict[bytes | str, bytes | str] = {
+            "Host": str(self._address),
+            "Accept": "application/json",
+        }
+        if self._secret is not None:
+            headers["Authorization"] = f"Bearer {self._secret}"
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        # treq takes no underscore in a host, so the URL names nobody: the dialing knows whom.
+        url = f"{self._address.scheme}://peer:{self._address.port}{path}"
+        try:
+            response = await self._client.request(
+                method, url, headers=headers, data=body, allow_redirects=False, unbuffered=True
+            )
+            return Answer(response.code, await read_body(response))
+        except ConnectingCancelledError as error:
+            raise CancelledError() from error
+        except ConnectionRefusedError:
+            return NoAnswer("refused", "it refuses connections")
+        except (ConnectError, OSError) as error:
+            return NoAnswer("lost", str(error) or type(error).__name__)
+        except _Overlong:
+            return NoAnswer("garbled", f"its answer has more than {BODY_LIMIT} bytes")
+        except _BROKEN as error:
+            return _broken(error)
+
+    def close(self) -> Deferred[None]:
+        """Close what was kept; fires when it is closed."""
+        return self._pool.closeCachedConnections()  # type: ignore[no-any-return]

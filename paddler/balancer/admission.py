@@ -1,0 +1,212 @@
+"""Waiting for a slot is a Deferred.
+
+The owner of the scheduler: it tells it the time, fires the waiters' Deferreds with
+their leases, keeps the one timer that the scheduler asks for, and logs what it notes.
+Nothing here chooses.
+
+Note [A grant in flight]. Firing a waiter runs its request, which may end at once and
+give its slot back, which grants the next, and so on: as nested calls ten thousand waiters would
+exhaust the stack. So grants are fired from one loop, and what they cause is put
+behind it. A waiter that is cancelled after its grant was made and before it was fired hands the
+lease back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from paddler.errors import QueueFull, Stopping, WaitedTooLong
+from paddler.scheduling.notes import Note
+from paddler.scheduling.scheduler import Grant, Outcome, Scheduler
+from paddler.scheduling.slots import Lease, Upstream
+from paddler.scheduling.views import AgentView, FleetView, QueueView
+from paddler.scheduling.waiting import Waiter
+from paddler.values import Report
+
+__all__ = ["Admission"]
+
+
+@attrs.define(eq=False)
+class Admission:
+    """Gives requests their leases, at once or when there is room.
+
+    :param clock: the time.
+    :param scheduler: decides; nobody else may call it.
+    :param timeout: seconds that a request may wait.
+    """
+
+    _log = Logger()
+
+    _clock: IReactorTime
+    _scheduler: Scheduler
+    timeout: float
+    _pending: dict[Waiter, Deferred[Lease]] = attrs.field(factory=dict, init=False)
+    _granted: dict[Waiter, Lease] = attrs.field(factory=dict, init=False)
+    _grants: deque[Grant] = attrs.field(factory=deque, init=False)
+    _firing: bool = attrs.field(default=False, init=False)
+    _timer: IDelayedCall | None = attrs.field(default=None, init=False)
+    _stopped: bool = attrs.field(default=False, init=False)
+
+    # Requests.
+
+    def acquire(self, weight: int, size: int = 0) -> Deferred[Lease]:
+        """Slots for a request; cancel the Deferred when its client leaves.
+
+        :param weight: the slots that it will occupy.
+        :param size: bytes of its body, which wait with it.
+        :raises QueueFull: there is no room to wait; by the Deferred, as all errors here.
+        :raises WaitedTooLong: no slot became free in time.
+        :raises Stopping: the balancer stops.
+        """
+        if self._stopped:
+            return fail(Stopping())
+        waiter = Waiter(weight, self._clock.seconds(), size)
+        try:
+            outcome = self._scheduler.request(waiter, waiter.arrived_at)
+        except QueueFull as error:
+            return fail(error)
+        grants = outcome.grants
+        if len(grants) == 1 and grants[0].waiter is waiter and not self._firing:
+            # The common case needs no timer and no detour.
+            return succeed(grants[0].lease)
+        waiting: Deferred[Lease] = Deferred(lambda _: self._cancelled(waiter))
+        self._pending[waiter] = waiting
+        waiting.addTimeout(self.timeout, self._clock, onTimeoutCancel=self._timed_out)
+        self._carry_out(outcome)
+        return waiting
+
+    def release(self, lease: Lease, problem: str | None = None) -> None:
+        """The request has ended, its slots are free.
+
+        :param problem: what went wrong with the llama-server, if something did.
+        """
+        self._carry_out(self._scheduler.release(lease, self._clock.seconds(), problem))
+
+    def abandon(self, lease: Lease) -> None:
+        """The request's client has gone; its slots are busy until a sample says otherwise."""
+        self._carry_out(self._scheduler.abandon(lease, self._clock.seconds()))
+
+    def any_healthy(self) -> Upstream | None:
+        """An upstream for a request that needs no slot; None: no healthy one is known."""
+        return self._scheduler.any_healthy()
+
+    # Agents.
+
+    def report(self, agent_id: str, report: Report) -> None:
+        """An agent reports."""
+        self._carry_out(self._scheduler.report(agent_id, report, self._clock.seconds()))
+
+    def leave(self, agent_id: str) -> None:
+        """An agent says goodbye.
+
+        :raises NoSuchAgent: nobody has that id.
+        """
+        self._carry_out(self._scheduler.leave(agent_id, self._clock.seconds()))
+
+    def drain(self, agent_id: str, draining: bool) -> None:
+        """No new requests for an agent, or again.
+
+        :raises NoSuchAgent: nobody has that id.
+        """
+        self._carry_out(self._scheduler.drain(agent_id, draining, self._clock.seconds()))
+
+    # Views.
+
+    def agents(self) -> tuple[AgentView, ...]:
+        """All agents."""
+        return self._scheduler.agents()
+
+    def fleet(self) -> FleetView:
+        """All agents together."""
+        return self._scheduler.fleet()
+
+    def queue(self) -> QueueView:
+        """The buffer."""
+        return self._scheduler.queue(self._clock.seconds())
+
+    # The end.
+
+    def stop(self) -> None:
+        """Give up all who wait, take nobody new, and keep no timer."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        # Those whose grant is on its way still get it.
+        waiting = {w: d for w, d in self._pending.items() if w not in self._granted}
+        for waiter, deferred in waiting.items():
+            if self._pending.pop(waiter, None) is not None:
+                self._scheduler.cancel(waiter, self._clock.seconds())
+                deferred.errback(Stopping())
+
+    # Inside.
+
+    def _carry_out(self, outcome: Outcome) -> None:
+        """Log what was noted, fire who was granted, set the timer anew."""
+        for note in outcome.notes:
+            self._say(note)
+        for grant in outcome.grants:
+            self._granted[grant.waiter] = grant.lease
+            self._grants.append(grant)
+        self._set_timer()
+        if self._firing:
+            return
+        self._firing = True
+        try:
+            while self._grants:
+                self._fire(self._grants.popleft())
+        finally:
+            self._firing = False
+
+    def _fire(self, grant: Grant) -> None:
+        if self._granted.pop(grant.waiter, None) is None:
+            return
+        deferred = self._pending.pop(grant.waiter)
+        deferred.callback(grant.lease)
+
+    def _cancelled(self, waiter: Waiter) -> None:
+        """A waiter's Deferred was cancelled: by its client's leaving or by its deadline."""
+        del self._pending[waiter]
+        lease = self._granted.pop(waiter, None)
+        if lease is not None:
+            self.release(lease)
+        else:
+            self._carry_out(self._scheduler.cancel(waiter, self._clock.seconds()))
+
+    def _timed_out(self, result: object, timeout: float) -> object:
+        """Give the deadline's cancellation its own name."""
+        if isinstance(result, Failure):
+            result.trap(CancelledError)
+            raise WaitedTooLong(timeout, self._scheduler.retry_after())
+        return result
+
+    def _set_timer(self) -> None:
+        """One timer, for what the scheduler must be asked next."""
+        due = None if self._stopped else self._scheduler.next_event
+        if self._timer is not None:
+            if due is not None and self._timer.getTime() <= due:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            delay = max(0.0, due - self._clock.seconds())
+            self._timer = self._clock.callLater(delay, self._time_passed)
+
+    def _time_passed(self) -> None:
+        self._timer = None
+        self._carry_out(self._scheduler.pass_time(self._clock.seconds()))
+
+    def _say(self, note: Note) -> None:
+        self._log.info(
+            "agent {agent} at {upstream}: {what}: {detail}",
+            agent=note.agent,
+            upstream=note.upstream,
+            what=note.what.replace("_", " "),
+            detail=note.detail,
+        )

@@ -1,0 +1,66 @@
+"""The balancer's own answers: one table from what happened to what the client gets."""
+
+from __future__ import annotations
+
+import msgspec
+from twisted.web.http import Request
+
+from paddler.errors import (
+    AdminEndpointDisabled,
+    MalformedReport,
+    MalformedRequest,
+    NoSuchAgent,
+    NoUpstream,
+    PaddlerError,
+    QueueFull,
+    SlotsEndpointDisabled,
+    Stopping,
+    UpstreamFailed,
+    WaitedTooLong,
+)
+
+__all__ = ["STATUS", "error_body", "send_error", "send_json", "status_of"]
+
+#: The status code and the word in the error's body.
+STATUS: dict[type[PaddlerError], tuple[int, str]] = {
+    AdminEndpointDisabled: (403, "admin_endpoint_disabled"),
+    MalformedReport: (400, "malformed_report"),
+    MalformedRequest: (400, "malformed_request"),
+    NoSuchAgent: (404, "no_such_agent"),
+    NoUpstream: (503, "no_upstream"),
+    QueueFull: (429, "buffer_full"),
+    SlotsEndpointDisabled: (403, "slots_endpoint_disabled"),
+    Stopping: (503, "shutting_down"),
+    UpstreamFailed: (502, "upstream_failed"),
+    WaitedTooLong: (504, "buffer_timeout"),
+}
+
+
+def status_of(error: PaddlerError) -> tuple[int, str]:
+    """The status code and the word for an error; its nearest ancestor in the table decides."""
+    for kind in type(error).__mro__:
+        if kind in STATUS:
+            return STATUS[kind]
+    raise LookupError(f"no answer is laid down for {type(error).__name__}")
+
+
+def error_body(code: int, word: str, message: str) -> bytes:
+    """An error in llama-server's own shape."""
+    return msgspec.json.encode({"error": {"code": code, "message": message, "type": word}})
+
+
+def send_json(request: Request, body: bytes, code: int = 200) -> None:
+    """Answer with JSON and finish."""
+    request.setResponseCode(code)
+    request.setHeader(b"content-type", b"application/json")
+    request.setHeader(b"content-length", b"%d" % len(body))
+    request.write(body)
+    request.finish()
+
+
+def send_error(request: Request, error: PaddlerError) -> None:
+    """Answer with an error and finish."""
+    code, word = status_of(error)
+    if isinstance(error, (QueueFull, WaitedTooLong)):
+        request.setHeader(b"retry-after", b"%d" % error.retry_after)
+    send_json(request, error_body(code, word, str(error)), code)

@@ -1,0 +1,198 @@
+"""The balancer's root: makes its parts, starts them, and stops them in order."""
+
+from __future__ import annotations
+
+import sys
+from random import SystemRandom
+from typing import Any
+
+import attrs
+from twisted.application.service import IService, Service
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from paddler import __version__
+from paddler.balancer.admission import Admission
+from paddler.balancer.management import management_resource
+from paddler.balancer.proxy import ProxyResource
+from paddler.balancer.settings import BalancerOptions, BalancerSettings
+from paddler.balancer.sites import ConnectionSite
+from paddler.balancer.upstream import AgentHop
+from paddler.foreground import on_signals
+from paddler.scheduling.policies import IdleSlots
+from paddler.scheduling.scheduler import Scheduler
+
+__all__ = ["BalancerService", "Options", "makeService"]
+
+Options = BalancerOptions
+
+#: Seconds that clients get to take what was written to them before a stop closes on them.
+FLUSH_TIME = 2.0
+
+
+class BalancerService(Service):
+    """Both servers and what is between them.
+
+    :param settings: what to do.
+    :param reactor: the one everything runs on.
+    """
+
+    _log = Logger()
+
+    def __init__(self, settings: BalancerSettings, reactor: Any) -> None:
+        self.settings = settings
+        self._reactor = reactor
+        scheduler = Scheduler(
+            IdleSlots(), SystemRandom(), settings.buffer_size, settings.agent_expiry
+        )
+        self.admission = Admission(reactor, scheduler, settings.buffer_timeout)
+        self.hop = AgentHop(reactor, settings.connect_timeout)
+        self.proxy = ProxyResource(
+            reactor,
+            self.admission,
+            self.hop,
+            doors=settings.doors,
+            rewrite_host=settings.rewrite_host,
+        )
+        self.public = ConnectionSite(self.proxy, reactor)
+        root = management_resource(
+            admission=self.admission,
+            clock=reactor,
+            started_at=reactor.seconds(),
+            token=settings.token,
+            allowed_origins=settings.allowed_origins,
+            dashboard=settings.dashboard,
+            reverseproxy=settings.reverseproxy,
+            management=settings.management,
+        )
+        self.private = ConnectionSite(root, reactor)
+        self._management = _Port("management", settings.management, self.private, reactor)
+        self._reverseproxy = _Port("reverseproxy", settings.reverseproxy, self.public, reactor)
+
+    def privilegedStartService(self) -> None:
+        """Bind both ports.
+
+        :raises SystemExit: one is taken or is not ours to take; one line says which.
+        """
+        self._management.bind()
+        self._reverseproxy.bind()
+        super().privilegedStartService()
+
+    def startService(self) -> None:
+        """Begin to serve."""
+        super().startService()
+        for remark in self.settings.remarks:
+            self._log.warn("{remark}", remark=remark)
+        if self.settings.statsd:
+            self._log.warn("StatsD reporting is not built into this version: nothing is sent")
+        self._log.info(
+            "paddler {version}: clients on {reverseproxy}, agents and operators on {management}",
+            version=__version__,
+            reverseproxy=self._reverseproxy.where,
+            management=self._management.where,
+        )
+
+    def stopService(self) -> Deferred[None]:
+        """Take nothing new, let what runs and waits end within the grace, then cut the rest."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self.proxy.begin_stop()
+        await self._reverseproxy.stop()
+        if not await self._within(self.settings.shutdown_grace, self.proxy.drained()):
+            self._log.warn("the grace is over: what still runs is cut")
+        self.admission.stop()
+        self.proxy.cut()
+        await self._management.stop()
+        for site in (self.public, self.private):
+            if not await self._within(FLUSH_TIME, site.close()):
+                site.abort()
+        await self.hop.close()
+
+    async def _within(self, seconds: float, done: Deferred[None]) -> bool:
+        """Wait for something, but not for ever; tell whether it came."""
+
+        def too_late(result: object, _: float) -> None:
+            if isinstance(result, Failure):
+                result.trap(CancelledError)
+            late.append(True)
+
+        late: list[bool] = []
+        await done.addTimeout(seconds, self._reactor, onTimeoutCancel=too_late)
+        return not late
+
+
+@attrs.define(eq=False)
+class _Port:
+    """One port that is listened on.
+
+    :param option: what its options begin with, for people.
+    :param described: a server endpoint description.
+    """
+
+    _option: str
+    _described: str
+    _factory: Any
+    _reactor: Any
+    _endpoint: IStreamServerEndpoint = attrs.field(init=False)
+    _listening: IListeningPort | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        try:
+            self._endpoint = serverFromString(self._reactor, self._described)
+        except Exception as error:
+            # Each kind of endpoint complains in its own way.
+            sys.exit(f"--{self._option}-endpoint: got {self._described!r}; {error}")
+
+    @property
+    def where(self) -> str:
+        """What is listened on, for people."""
+        address = None if self._listening is None else self._listening.getHost()
+        port = getattr(address, "port", None)
+        return self._described if port is None else f"http://{_shown(address)}:{port}"
+
+    def bind(self) -> None:
+        """Listen.
+
+        :raises SystemExit: that can't be; one line says why.
+        """
+        failures: list[Failure] = []
+        self._endpoint.listen(self._factory).addCallbacks(self._bound, failures.append)
+        if not failures:
+            return
+        error = failures[0].value
+        reason = error.socketError if isinstance(error, CannotListenError) else error
+        reason = getattr(reason, "strerror", None) or reason
+        sys.exit(f"paddler: can't listen on {self._described} (--{self._option}-…): {reason}")
+
+    def stop(self) -> Deferred[None]:
+        """Listen no more; connections that were made go on."""
+        listening, self._listening = self._listening, None
+        stopping = None if listening is None else listening.stopListening()
+        return succeed(None) if stopping is None else stopping
+
+    def _bound(self, listening: IListeningPort) -> None:
+        self._listening = listening
+
+
+def _shown(address: Any) -> str:
+    """A host as it stands in a URL."""
+    return f"[{address.host}]" if ":" in address.host else str(address.host)
+
+
+def makeService(options: BalancerOptions, reactor: Any = None) -> IService:
+    """The balancer, as its options say.
+
+    :param reactor: None takes the global one, and its signals, as twistd wants.
+    """
+    if reactor is None:
+        from twisted.internet import reactor as the_reactor
+
+        reactor = the_reactor
+        on_signals(reactor, reactor.stop, lambda: None)
+    return BalancerService(options.settings(), reactor)

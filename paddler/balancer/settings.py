@@ -1,0 +1,195 @@
+"""The balancer's options, and the settings that they become."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+from paddler.balancer.requests import Doors
+from paddler.options import (
+    Option,
+    PaddlerOptions,
+    boolean,
+    choice,
+    duration,
+    host,
+    listening_port,
+    path_of_secret,
+    port,
+    positive,
+    read_secret,
+    text,
+    whole,
+)
+
+__all__ = ["BalancerOptions", "BalancerSettings"]
+
+
+@attrs.frozen
+class BalancerSettings:
+    """What the balancer does, settled.
+
+    :param management: a server endpoint description, for agents and operators.
+    :param reverseproxy: likewise, for clients.
+    :param token: what agents and operators must show; None: nothing.
+    :param allowed_origins: web origins that may use the management API.
+    :param buffer_size: the most requests that may wait.
+    :param buffer_timeout: seconds that one may wait.
+    :param connect_timeout: seconds in which a llama-server must accept a connection.
+    :param agent_expiry: reports missed before an agent is stale.
+    :param shutdown_grace: seconds that a stop waits for running answers.
+    """
+
+    management: str
+    reverseproxy: str
+    token: str | None = attrs.field(repr=False)
+    allowed_origins: tuple[str, ...]
+    dashboard: bool
+    doors: Doors
+    rewrite_host: bool
+    buffer_size: int
+    buffer_timeout: float
+    connect_timeout: float
+    agent_expiry: int
+    shutdown_grace: float
+    statsd: bool
+    remarks: tuple[str, ...]
+
+
+def _origin(raw: str) -> str:
+    """A web origin; browsers send scheme://host[:port].
+
+    :raises ValueError: saying what fits.
+    """
+    scheme, found, rest = raw.rstrip("/").partition("://")
+    if not rest:
+        scheme, rest = "", scheme
+    if (found and scheme not in ("http", "https")) or not rest or set(rest) & set("/?# \t"):
+        raise ValueError("an origin such as https://ops.example.com, or a host")
+    return raw.rstrip("/").lower()
+
+
+_TABLE = (
+    Option("management-host", host, "127.0.0.1", "Where agents report, and the API lives."),
+    Option("management-port", listening_port, 8085, "Its TCP port."),
+    Option(
+        "management-endpoint",
+        text,
+        None,
+        "A Twisted server endpoint instead, e.g. unix:/run/p.sock.",
+    ),
+    Option("management-dashboard-enable", boolean, False, "Serve /dashboard there."),
+    Option(
+        "management-token-file",
+        path_of_secret,
+        None,
+        "A file with the bearer token that the management server asks for, /health excepted.",
+    ),
+    Option(
+        "management-cors-allowed-host",
+        _origin,
+        (),
+        "A web origin that may use the management API. Repeatable.",
+        repeatable=True,
+    ),
+    Option("reverseproxy-host", host, "127.0.0.1", "Where clients are served."),
+    Option("reverseproxy-port", listening_port, 8086, "Its TCP port."),
+    Option("reverseproxy-endpoint", text, None, "A Twisted server endpoint instead."),
+    Option("request-buffer-size", whole(0, 10**7), 1000, "Most requests waiting; 0: none waits."),
+    Option(
+        "request-buffer-timeout",
+        positive(duration),
+        60.0,
+        "How long a request may wait for a slot; it never cuts an answer.",
+        shown="60s",
+    ),
+    Option("rewrite-host-header", boolean, False, "Send llama-server its own host:port as Host."),
+    Option("slots-endpoint-enable", boolean, False, "Let /slots through."),
+    Option(
+        "admin-endpoints-enable", boolean, False, "Let llama-server's own administration through."
+    ),
+    Option("balancing", choice("idle-slots"), "idle-slots", "How a server is picked."),
+    Option(
+        "upstream-connect-timeout",
+        positive(duration),
+        5.0,
+        "How long a llama-server may take to accept a connection.",
+        shown="5s",
+    ),
+    Option("agent-expiry", whole(1, 1000), 3, "Reports missed before an agent is stale."),
+    Option(
+        "shutdown-grace", duration, 30.0, "How long a stop waits for running answers.", shown="30s"
+    ),
+    Option("statsd-enable", boolean, False, "Accepted; reporting to StatsD comes later."),
+    Option("statsd-host", host, "127.0.0.1", "Where StatsD listens."),
+    Option("statsd-port", port, 8125, "Its UDP port."),
+    Option("statsd-scheme", choice("http", "https"), "http", "Accepted; means nothing."),
+    Option("statsd-prefix", text, "paddler", "What its metrics' names begin with."),
+    Option(
+        "statsd-reporting-interval",
+        positive(duration),
+        1.0,
+        "Time between two reports.",
+        shown="1s",
+    ),
+)
+
+
+class BalancerOptions(PaddlerOptions):
+    """Options of the balancer."""
+
+    synopsis = "Usage: twistd [twistd options] paddler-balancer [options]"
+    table = _TABLE
+    not_yet = frozenset(
+        (
+            "access-log",
+            "client-timeout",
+            "fairness-bound",
+            "fast-lane",
+            "log-format",
+            "max-connections",
+            "max-request-body",
+            "max-tries",
+            "metrics-endpoint-enable",
+            "model-routing",
+            "models",
+            "prefix-memory",
+            "quarantine",
+            "request-buffer-bytes",
+            "stall-timeout",
+        )
+    )
+
+    def postOptions(self) -> None:
+        """Refuse what contradicts itself."""
+        for side in ("management", "reverseproxy"):
+            self.exclude(f"{side}-endpoint", f"{side}-host", f"{side}-port")
+
+    def settings(self) -> BalancerSettings:
+        """The settings that these options mean."""
+        token_file: Path | None = self["management-token-file"]
+        return BalancerSettings(
+            management=self._endpoint("management"),
+            reverseproxy=self._endpoint("reverseproxy"),
+            token=None if token_file is None else read_secret(token_file),
+            allowed_origins=self["management-cors-allowed-host"],
+            dashboard=self["management-dashboard-enable"],
+            doors=Doors(self["slots-endpoint-enable"], self["admin-endpoints-enable"]),
+            rewrite_host=self["rewrite-host-header"],
+            buffer_size=self["request-buffer-size"],
+            buffer_timeout=self["request-buffer-timeout"],
+            connect_timeout=self["upstream-connect-timeout"],
+            agent_expiry=self["agent-expiry"],
+            shutdown_grace=self["shutdown-grace"],
+            statsd=self["statsd-enable"],
+            remarks=tuple(self.remarks),
+        )
+
+    def _endpoint(self, side: str) -> str:
+        """Where one side listens, as Twisted describes it."""
+        described: str | None = self[f"{side}-endpoint"]
+        if described is not None:
+            return described
+        interface = self[f"{side}-host"].replace(":", "\\:")
+        return f"tcp:{self[f'{side}-port']}:interface={interface}:backlog=1024"

@@ -1,0 +1,163 @@
+"""The hop to llama-server, on twisted.web's client.
+
+A connection serves one request: llama-server closes a connection after a stream
+without saying so, and idle ones after 5 seconds, so keeping them would trade one
+round trip for requests that meet a closed connection.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.endpoints import wrapClientTLS
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import TimeoutError as ConnectTimedOut
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.ssl import optionsForClientTLS
+from twisted.python.failure import Failure
+from twisted.web.client import (
+    URI,
+    Agent,
+    HTTPConnectionPool,
+    RequestGenerationFailed,
+    RequestTransmissionFailed,
+    ResponseDone,
+    ResponseFailed,
+)
+from twisted.web.http import PotentialDataLoss
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import UNKNOWN_LENGTH, IAgentEndpointFactory, IBodyProducer, IResponse
+from zope.interface import implementer
+
+from paddler.endpoints import ServerEndpoint
+from paddler.errors import UpstreamFailed, UpstreamRefused, UpstreamTimedOut
+from paddler.headers import end_to_end
+from paddler.interfaces import IAnswer, IBodyReceiver, IUpstreamHop
+from paddler.values import Address
+
+__all__ = ["AgentHop"]
+
+
+@implementer(IAgentEndpointFactory)
+@attrs.define(eq=False)
+class _To:
+    """Leads to one address, whatever host the URI names.
+
+    The URI carries a stand-in: twisted.web refuses host names with underscores.
+    """
+
+    _reactor: Any
+    _address: Address
+    _timeout: float
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        address = self._address
+        plain = ServerEndpoint(self._reactor, address.host, address.port, self._timeout)
+        if address.scheme == "http":
+            return plain
+        return wrapClientTLS(optionsForClientTLS(address.host), plain)
+
+
+@implementer(IUpstreamHop)
+@attrs.define(eq=False)
+class AgentHop:
+    """Sends requests by a plain `Agent`: no cookies, no redirects, no decoding.
+
+    :param reactor: connects.
+    :param connect_timeout: seconds in which a connection must be made.
+    """
+
+    _reactor: Any
+    _connect_timeout: float
+
+    def send(
+        self,
+        upstream: Address,
+        method: bytes,
+        target: bytes,
+        headers: Headers,
+        body: IBodyProducer | None,
+    ) -> Deferred[IAnswer]:
+        """See `IUpstreamHop`."""
+        agent = Agent.usingEndpointFactory(
+            self._reactor,
+            _To(self._reactor, upstream, self._connect_timeout),
+            HTTPConnectionPool(self._reactor, persistent=False),
+        )
+        uri = upstream.scheme.encode() + b"://upstream.invalid" + target
+        return ensureDeferred(_answer(upstream, agent.request(method, uri, headers, body)))
+
+    def close(self) -> Deferred[None]:
+        """See `IUpstreamHop`; nothing is kept open."""
+        return succeed(None)
+
+
+async def _answer(upstream: Address, asking: Deferred[IResponse]) -> IAnswer:
+    """The answer, or our own words for why there is none."""
+    try:
+        response = await asking
+    except ConnectTimedOut:
+        raise UpstreamTimedOut(str(upstream), "no connection in time") from None
+    except (ConnectError, DNSLookupError) as error:
+        raise UpstreamRefused(str(upstream), str(error).rstrip(".")) from None
+    except (ResponseFailed, RequestTransmissionFailed, RequestGenerationFailed) as error:
+        raise UpstreamFailed(str(upstream), _first_reason(error.reasons)) from None
+    return _Answer(response)
+
+
+def _first_reason(reasons: list[Failure]) -> str:
+    return reasons[0].getErrorMessage().rstrip(".") if reasons else "the connection was lost"
+
+
+@implementer(IAnswer)
+class _Answer(Protocol):
+    """A twisted.web response, and the protocol that its body comes to."""
+
+    def __init__(self, response: IResponse) -> None:
+        self._response = response
+        self.code: int = response.code
+        self.phrase: bytes = response.phrase
+        self.headers = end_to_end(response.headers)
+        unknown = response.length is UNKNOWN_LENGTH
+        self.length: int | None = None if unknown else response.length
+        self._receiver: IBodyReceiver | None = None
+
+    # What twisted.web gives a body's protocol to hold its connection by.
+    transport: Any = None
+
+    def deliver(self, receiver: IBodyReceiver) -> None:
+        self._receiver = receiver
+        self._response.deliverBody(self)
+
+    def pause(self) -> None:
+        if self._receiver is not None and self.transport is not None:
+            self.transport.pauseProducing()
+
+    def resume(self) -> None:
+        if self._receiver is not None and self.transport is not None:
+            self.transport.resumeProducing()
+
+    def abort(self) -> None:
+        self._receiver = None
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._receiver is not None:
+            self._receiver.data_received(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        receiver, self._receiver = self._receiver, None
+        if receiver is None:
+            return
+        error = reason.value
+        if isinstance(error, (ResponseDone, PotentialDataLoss)):
+            # Of the latter, with neither length nor chunks, its end is all that says it is whole.
+            receiver.body_ended(None)
+        elif isinstance(error, ResponseFailed):
+            receiver.body_ended(_first_reason(error.reasons))
+        else:
+            receiver.body_ended(str(error))

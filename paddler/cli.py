@@ -1,0 +1,104 @@
+"""The `paddler` command: finds the subcommand that is meant and runs it.
+
+What a subcommand needs is imported when it is chosen, so that help costs nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from paddler import __version__
+
+__all__ = ["main"]
+
+_HELP = """\
+Usage: paddler COMMAND [options]
+
+Share llama.cpp servers by their free slots.
+
+Commands:
+  balancer    take requests, and send each to a llama-server with a free slot
+  agent       tell a balancer of one llama-server; run one beside each of them
+  demo        try it: real llama-servers, agents, a balancer and one chat, all here
+
+  paddler COMMAND --help shows the options of a command.
+  paddler --version      shows the version.
+
+To run the services in the background: twistd paddler-balancer, twistd paddler-agent.
+"""
+
+
+def _balancer(words: Sequence[str]) -> None:
+    from twisted.internet import reactor
+
+    from paddler.balancer.plugin import Options, makeService
+    from paddler.foreground import run_service
+
+    options = Options()
+    options.synopsis = "Usage: paddler balancer [options]"
+    options.parseOptions(words)
+    run_service(makeService(options, reactor), reactor)
+
+
+def _agent(words: Sequence[str]) -> None:
+    from twisted.internet import reactor
+
+    from paddler.agent.plugin import Options, makeService
+    from paddler.foreground import run_service
+
+    options = Options()
+    options.synopsis = "Usage: paddler agent [options]"
+    options.parseOptions(words)
+    run_service(makeService(options, reactor), reactor)
+
+
+def _demo(words: Sequence[str]) -> None:
+    from twisted.internet import reactor
+
+    from paddler.demo import Options, run_demo
+
+    options = Options()
+    options.parseOptions(words)
+    sys.exit(run_demo(options.settings(), reactor))
+
+
+def _dashboard(words: Sequence[str]) -> NoReturn:
+    sys.exit("paddler dashboard: not built into this version of Paddler")
+
+
+_COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "agent": _agent,
+    "balancer": _balancer,
+    "dashboard": _dashboard,
+    "demo": _demo,
+}
+
+
+def _no_such_command(word: str) -> str:
+    if word.startswith("-"):
+        return f"paddler: {word} must come after a command; see paddler --help"
+    near = difflib.get_close_matches(word, _COMMANDS, n=1)
+    hint = f"did you mean {near[0]}?" if near else "see paddler --help"
+    return f"paddler: no such command: {word!r}; {hint}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what the command line asks for.
+
+    :param arguments: the words after `paddler`; None takes the process' own.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words:
+        sys.exit(_HELP.rstrip())
+    first = words.pop(0)
+    if first in ("--help", "-h", "help"):
+        print(_HELP, end="")
+    elif first == "--version":
+        print(f"paddler {__version__}")
+    elif first in _COMMANDS:
+        _COMMANDS[first](words)
+    else:
+        sys.exit(_no_such_command(first))

@@ -1,0 +1,175 @@
+"""Facts that keep Paddler from doing what it was asked to.
+
+A name states the fact; what belongs to it is an attribute. Nothing here knows
+of HTTP: `paddler.balancer.answers` has the one table from errors to answers.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = [
+    "AdminEndpointDisabled",
+    "MalformedReport",
+    "MalformedRequest",
+    "NoSuchAgent",
+    "NoUpstream",
+    "PaddlerError",
+    "QueueFull",
+    "SlotsEndpointDisabled",
+    "Stopping",
+    "UpstreamFailed",
+    "UpstreamRefused",
+    "UpstreamTimedOut",
+    "UpstreamTruncated",
+    "WaitedTooLong",
+]
+
+
+@attrs.define(eq=False, str=False)
+class PaddlerError(Exception):
+    """What Paddler says of a thing that it could not do."""
+
+    def __str__(self) -> str:
+        return (self.__doc__ or "").partition("\n")[0]
+
+
+@attrs.define(eq=False, str=False)
+class QueueFull(PaddlerError):
+    """The buffer has no room for another request.
+
+    :param limit: the most requests that may wait.
+    :param retry_after: seconds after which asking again makes sense.
+    """
+
+    limit: int
+    retry_after: int = 1
+
+    def __str__(self) -> str:
+        if not self.limit:
+            return "all slots are busy and waiting is turned off"
+        return f"all slots are busy and {self.limit} requests wait already"
+
+
+@attrs.define(eq=False, str=False)
+class WaitedTooLong(PaddlerError):
+    """No slot became free before the request's deadline.
+
+    :param seconds: how long the request was allowed to wait.
+    :param retry_after: seconds after which asking again makes sense.
+    """
+
+    seconds: float
+    retry_after: int = 1
+
+    def __str__(self) -> str:
+        return f"no slot became free within {self.seconds:g} s"
+
+
+@attrs.define(eq=False, str=False)
+class NoUpstream(PaddlerError):
+    """No healthy llama-server is known for a request that never waits."""
+
+    def __str__(self) -> str:
+        return "no healthy llama-server can answer this now"
+
+
+@attrs.define(eq=False, str=False)
+class Stopping(PaddlerError):
+    """The balancer is stopping and takes nothing new."""
+
+    def __str__(self) -> str:
+        return "the balancer is shutting down"
+
+
+@attrs.define(eq=False, str=False)
+class SlotsEndpointDisabled(PaddlerError):
+    """`/slots` was asked for while it is closed."""
+
+    def __str__(self) -> str:
+        return "/slots is closed here; the balancer opens it with --slots-endpoint-enable"
+
+
+@attrs.define(eq=False, str=False)
+class AdminEndpointDisabled(PaddlerError):
+    """One of llama-server's own administration paths was asked for while they are closed.
+
+    :param path: the path, decoded and normalised.
+    """
+
+    path: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} administers one llama-server and is closed here; "
+            "the balancer opens it with --admin-endpoints-enable"
+        )
+
+
+@attrs.define(eq=False, str=False)
+class MalformedRequest(PaddlerError):
+    """A client's request can't be passed on.
+
+    :param problem: what is wrong with it.
+    """
+
+    problem: str
+
+    def __str__(self) -> str:
+        return self.problem
+
+
+@attrs.define(eq=False, str=False)
+class MalformedReport(PaddlerError):
+    """A report that can't be understood.
+
+    :param problem: the field and what is wrong with it.
+    """
+
+    problem: str
+
+    def __str__(self) -> str:
+        return self.problem
+
+
+@attrs.define(eq=False, str=False)
+class NoSuchAgent(PaddlerError):
+    """No agent of that id is known.
+
+    :param agent_id: the id that was asked for.
+    """
+
+    agent_id: str
+
+    def __str__(self) -> str:
+        return f"no agent has the id {self.agent_id!r}"
+
+
+@attrs.define(eq=False, str=False)
+class UpstreamFailed(PaddlerError):
+    """A llama-server did not answer a request that it was sent.
+
+    :param upstream: its address, as its agent gives it.
+    :param problem: what happened.
+    """
+
+    upstream: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"llama-server at {self.upstream} failed: {self.problem}"
+
+
+@attrs.define(eq=False, str=False)
+class UpstreamRefused(UpstreamFailed):
+    """A connection to a llama-server was not made: it has seen nothing of the request."""
+
+
+@attrs.define(eq=False, str=False)
+class UpstreamTimedOut(UpstreamRefused):
+    """A connection to a llama-server was not made in time."""
+
+
+@attrs.define(eq=False, str=False)
+class UpstreamTruncated(UpstreamFailed):
+    """A llama-server's answer ended before it was complete."""

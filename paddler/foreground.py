@@ -1,0 +1,77 @@
+"""Running things in the foreground of a terminal or a container: log lines and signals.
+
+twistd does this in its own way for the plugins; this is for the `paddler` command.
+It knows nothing of what it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
+
+__all__ = ["on_signals", "run_service"]
+
+log = Logger()
+
+#: What a shell reports of a process that SIGTERM ended.
+_ENDED_BY_SIGTERM = 143
+
+
+def on_signals(reactor: Any, stop: Callable[[], object], stop_now: Callable[[], object]) -> None:
+    """Have `stop` called at the first SIGINT, SIGTERM or SIGHUP, and end at the second.
+
+    Twisted's own answer to a second signal is a traceback, and it goes on running. One that
+    the process ignores (SIGHUP under nohup) stays ignored.
+
+    :param stop: called once, in the reactor.
+    :param stop_now: called at the second one, in the signal handler, just before the process
+        ends with the code 143.
+    """
+    seen: list[int] = []
+
+    def received(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        if len(seen) == 1:
+            reactor.callFromThread(stop)
+            return
+        stop_now()
+        os._exit(_ENDED_BY_SIGTERM)
+
+    def install() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, received)
+
+    # The reactor installs its own when it starts to run.
+    reactor.callWhenRunning(install)
+
+
+def run_service(service: IService, reactor: Any) -> None:
+    """Run a service until a signal ends it; its log goes to the standard output.
+
+    The first signal stops it and waits for what its `stopService` waits for; a second one ends
+    the process at once.
+
+    :raises SystemExit: what the service raises when it can't start (a taken port) comes out
+        before the reactor runs.
+    """
+    globalLogBeginner.beginLoggingTo(
+        [textFileLogObserver(sys.stdout)], redirectStandardIO=False, discardBuffer=False
+    )
+    service.privilegedStartService()
+    service.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+
+    def stop() -> None:
+        log.info("stopping; a second signal ends it at once")
+        reactor.stop()
+
+    on_signals(reactor, stop, sys.stdout.flush)
+    reactor.run()

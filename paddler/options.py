@@ -1,0 +1,318 @@
+"""Options of Paddler's commands: one table each, read in one way.
+
+A value comes from the command line, else from the environment
+(`PADDLER_MANAGEMENT_PORT` for `--management-port`), else it is the default. What
+does not fit ends the command with one line that names the option, what was given
+and what fits. Nothing here knows what an option is for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import attrs
+from twisted.python import usage
+
+from paddler import __version__
+
+__all__ = [
+    "Option",
+    "PaddlerOptions",
+    "boolean",
+    "choice",
+    "duration",
+    "host",
+    "listening_port",
+    "path_of_secret",
+    "port",
+    "positive",
+    "read_secret",
+    "text",
+    "whole",
+]
+
+_TRUE = frozenset(("true", "1", "yes", "on"))
+_FALSE = frozenset(("false", "0", "no", "off"))
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|)")
+
+
+def boolean(raw: str) -> bool:
+    """true/false/1/0/yes/no/on/off, in any case.
+
+    :raises ValueError: saying what fits.
+    """
+    word = raw.lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ValueError("true or false (also 1/0, yes/no, on/off)")
+
+
+def duration(raw: str) -> float:
+    """Seconds from `500ms`, `60s`, `2m`, `1h` or a bare number of seconds.
+
+    :raises ValueError: saying what fits.
+    """
+    found = _DURATION.fullmatch(raw)
+    if found is None:
+        raise ValueError("a duration such as 500ms, 60s or 2m (a bare number is seconds)")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def positive(of: Callable[[str], float]) -> Callable[[str], float]:
+    """The same values without zero."""
+
+    def coerce(raw: str) -> float:
+        value = of(raw)
+        if value <= 0:
+            raise ValueError("more than 0")
+        return value
+
+    return coerce
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Whole numbers from `least` to `most`."""
+
+    def coerce(raw: str) -> int:
+        number = int(raw) if re.fullmatch(r"\d{1,18}", raw) else -1
+        if number < least or (most is not None and number > most):
+            reach = f"a whole number from {least}"
+            raise ValueError(reach if most is None else f"{reach} to {most}")
+        return number
+
+    return coerce
+
+
+#: A port that something listens on.
+port = whole(1, 65535)
+#: A port to listen on: 0 lets the system choose one.
+listening_port = whole(0, 65535)
+
+
+def host(raw: str) -> str:
+    """A host name (underscores are allowed) or an IP address.
+
+    :raises ValueError: saying what fits.
+    """
+    if raw.startswith("aws:metadata:"):
+        raise ValueError("a host name or address (aws:metadata is not built into this version)")
+    bare = raw[1:-1] if raw.startswith("[") and raw.endswith("]") else raw
+    if not bare or "://" in bare or re.search(r"[\s/@?#]", bare) or bare.count(":") == 1:
+        raise ValueError("a host name or address, without scheme or port")
+    return bare
+
+
+def choice(*words: str) -> Callable[[str], str]:
+    """One of a few words."""
+
+    def coerce(raw: str) -> str:
+        if raw not in words:
+            raise ValueError(" or ".join(words))
+        return raw
+
+    return coerce
+
+
+def text(raw: str) -> str:
+    """Printable text that is not empty.
+
+    :raises ValueError: saying what fits.
+    """
+    if not raw.strip() or not raw.isprintable():
+        raise ValueError("printable text")
+    return raw
+
+
+def read_secret(path: Path) -> str:
+    """The one line that a secret's file holds.
+
+    :raises ValueError: saying what is wrong with the file.
+    """
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"a file that can be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ValueError("a text file") from None
+    if not secret or not secret.isascii() or not secret.isprintable() or " " in secret:
+        raise ValueError("a file that holds one line of printable ASCII without spaces")
+    return secret
+
+
+def path_of_secret(raw: str) -> Path:
+    """The path of a file that holds a secret; it is read once here to see that it can be.
+
+    :raises ValueError: saying what is wrong with the file.
+    """
+    path = Path(raw).expanduser().absolute()
+    read_secret(path)
+    return path
+
+
+@attrs.frozen
+class Option:
+    """One option of a command.
+
+    :param name: as it is written, without the dashes.
+    :param coerce: from what was given to its value; raises ValueError saying what fits.
+    :param default: the value when nothing was given.
+    :param help: what it does, for people.
+    :param shown: how the default reads in the help; None: as it is.
+    :param repeatable: may be given several times (in the environment: with commas).
+    :param secret: its value is never repeated, not even when it is wrong.
+    """
+
+    name: str
+    coerce: Callable[[str], Any]
+    default: Any
+    help: str
+    shown: str | None = None
+    repeatable: bool = False
+    secret: bool = False
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that gives its value."""
+        return "PADDLER_" + self.name.upper().replace("-", "_")
+
+    @property
+    def doc(self) -> str:
+        """The line of help."""
+        shown = self.shown
+        if shown is None and self.default is not None and not self.repeatable:
+            shown = str(self.default).lower() if self.coerce is boolean else str(self.default)
+        return f"{self.help} [default: {shown}]" if shown else self.help
+
+
+class PaddlerOptions(usage.Options):
+    """The options of one command, given by its `table`.
+
+    After parsing, `options[name]` is a checked value; `given` names the options that
+    came from the command line or the environment; `remarks` are lines for the log.
+    """
+
+    table: ClassVar[Sequence[Option]] = ()
+    #: Options that the contract has and this version does not: refused by name.
+    not_yet: ClassVar[frozenset[str]] = frozenset()
+    environment: Mapping[str, str] = os.environ
+
+    def __init__(self) -> None:
+        self._by_name = {option.name: option for option in self.table}
+        self.given: set[str] = set()
+        self.remarks: list[str] = []
+        self._raw: dict[str, list[str]] = {}
+        super().__init__()
+
+    def getUsage(self, width: int | None = None) -> str:
+        """The help: every option with its default and its unit."""
+        wide = max(len(option.name) for option in self.table) + 4
+        lines = [self.getSynopsis().rstrip(), "Options:"]
+        lines += [f"  {'--' + o.name + '=':<{wide}} {o.doc}" for o in self.table]
+        lines += [
+            f"  {'--help':<{wide}} Show this help and exit.",
+            f"  {'--version':<{wide}} Show Paddler's version and exit.",
+            "Booleans take true or false; durations 500ms, 60s or 2m. Every option can also be",
+            "given in the environment: PADDLER_ and its name in capitals with underscores.",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Read the command line and the environment; end the process where they don't fit."""
+        try:
+            self._read(list(sys.argv[1:] if options is None else options))
+            self._settle()
+            self.postOptions()
+        except usage.UsageError as error:
+            sys.exit(str(error))
+
+    def _read(self, words: list[str]) -> None:
+        """Take the command line apart.
+
+        usage.Options leaves this to getopt, which knows no option with an optional value (a
+        bare boolean means true) and takes any unique beginning for the whole name.
+        """
+        while words:
+            word = words.pop(0)
+            if word in ("--help", "-h"):
+                print(self.getUsage(), end="")
+                sys.exit(0)
+            if word == "--version":
+                print(f"paddler {__version__}")
+                sys.exit(0)
+            name, equals, value = word[2:].partition("=")
+            if not word.startswith("--") or not name:
+                raise usage.UsageError(f"{word}: not an option; all of them start with --")
+            option = self._by_name.get(name)
+            if option is None:
+                raise usage.UsageError(self._unknown(name))
+            if not equals:
+                value = self._value_after(option, words)
+            if name in self._raw and not option.repeatable:
+                raise usage.UsageError(f"--{name}: given twice")
+            self._raw.setdefault(name, []).append(value)
+
+    def _value_after(self, option: Option, words: list[str]) -> str:
+        if option.coerce is boolean:
+            said = bool(words) and words[0].lower() in _TRUE | _FALSE
+            return words.pop(0) if said else "true"
+        if not words or words[0].startswith("--"):
+            raise usage.UsageError(f"--{option.name}: needs a value")
+        return words.pop(0)
+
+    def _unknown(self, name: str) -> str:
+        if name in self.not_yet:
+            return f"--{name}: not built into this version of Paddler"
+        near = difflib.get_close_matches(name, self._by_name, n=1)
+        hint = f"; did you mean --{near[0]}?" if near else "; see --help"
+        return f"--{name}: no such option{hint}"
+
+    def _settle(self) -> None:
+        """Give every option its value."""
+        for name in sorted(self.not_yet):
+            variable = Option(name, text, None, "").variable
+            if variable in self.environment:
+                raise usage.UsageError(f"{variable}: not built into this version of Paddler")
+        for option in self.table:
+            source, raws = f"--{option.name}", self._raw.get(option.name)
+            if raws is None:
+                source, raws = option.variable, self._from_environment(option)
+            if raws is None:
+                self[option.name] = option.default
+                continue
+            self.given.add(option.name)
+            values = [self._coerced(option, source, raw) for raw in raws]
+            self[option.name] = tuple(values) if option.repeatable else values[-1]
+
+    def _from_environment(self, option: Option) -> list[str] | None:
+        raw = self.environment.get(option.variable)
+        if raw is None:
+            return None
+        if option.name.endswith("-port") and raw.startswith("tcp://"):
+            self.remarks.append(f"{option.variable} is Kubernetes' own and is ignored")
+            return None
+        return [part.strip() for part in raw.split(",")] if option.repeatable else [raw]
+
+    def _coerced(self, option: Option, source: str, raw: str) -> Any:
+        try:
+            return option.coerce(raw)
+        except ValueError as error:
+            got = "the value given does not fit" if option.secret else f"got {raw!r}"
+            raise usage.UsageError(f"{source}: {got}; it needs {error}") from None
+
+    def exclude(self, name: str, *others: str) -> None:
+        """Refuse `name` beside any of `others`.
+
+        :raises usage.UsageError: naming both.
+        """
+        for other in others:
+            if name in self.given and other in self.given:
+                raise usage.UsageError(f"--{name} and --{other} contradict each other; give one")

@@ -1,0 +1,172 @@
+"""The upstreams that are known, by address and by agent, and what time does to them."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection
+from itertools import count
+from random import Random
+
+import attrs
+
+from paddler.errors import NoSuchAgent
+from paddler.scheduling.idle import IdleIndex
+from paddler.scheduling.notes import Note, note
+from paddler.scheduling.slots import State, Upstream
+from paddler.values import Report
+
+__all__ = ["FORGET_AFTER", "Fleet"]
+
+#: Seconds from going stale to being forgotten.
+FORGET_AFTER = 60.0
+
+
+@attrs.define(eq=False)
+class Fleet:
+    """Upstreams that have an agent, and forgotten ones until their last lease ends.
+
+    :param missed_allowed: reports an agent may miss before it is stale.
+    """
+
+    _missed_allowed: int
+    #: Idle slots of awake upstreams, and of sleeping ones, which a request has to wake first.
+    awake: IdleIndex = attrs.field(factory=IdleIndex, init=False)
+    asleep: IdleIndex = attrs.field(factory=IdleIndex, init=False)
+    _by_address: dict[str, Upstream] = attrs.field(factory=dict, init=False)
+    _by_agent: dict[str, Upstream] = attrs.field(factory=dict, init=False)
+    _names: set[str] = attrs.field(factory=set, init=False)
+    _agenda: list[tuple[float, int, Upstream]] = attrs.field(factory=list, init=False)
+    _entries: count[int] = attrs.field(factory=count, init=False)
+
+    @property
+    def upstreams(self) -> Collection[Upstream]:
+        """Those that have an agent, in the order they came."""
+        return self._by_agent.values()
+
+    def find(self, agent_id: str) -> Upstream:
+        """The upstream of an agent.
+
+        :raises NoSuchAgent: nobody has that id.
+        """
+        try:
+            return self._by_agent[agent_id]
+        except KeyError:
+            raise NoSuchAgent(agent_id) from None
+
+    def any_healthy(self, random: Random) -> Upstream | None:
+        """One that answers what needs no slot: an awake one if there is one."""
+        healthy = [upstream for upstream in self.upstreams if upstream.healthy]
+        awake = [upstream for upstream in healthy if not upstream.asleep]
+        return random.choice(awake or healthy) if healthy else None
+
+    def hear(self, agent_id: str, report: Report, now: float) -> list[Note]:
+        """Take a report in; a new agent joins, a known address keeps what is promised of it."""
+        notes: list[Note] = []
+        key = _key(report)
+        upstream = self._by_address.get(key)
+        elsewhere = self._by_agent.get(agent_id)
+        if elsewhere is not None and elsewhere is not upstream:
+            notes.append(note("moved", elsewhere, f"to {report.external}"))
+            self.forget(elsewhere)
+        if upstream is None:
+            upstream = Upstream(report.external, agent_id, "", report, now, self._missed_allowed)
+            self._by_address[key] = upstream
+        before = upstream.state
+        joins = self._by_agent.get(upstream.agent_id) is not upstream
+        if not joins and upstream.agent_id != agent_id:
+            notes.append(note("taken_over", upstream, f"by {report.agent_name}"))
+            del self._by_agent[upstream.agent_id]
+        upstream.agent_id = agent_id
+        self._by_agent[agent_id] = upstream
+        if joins or report.agent_name != upstream.report.agent_name:
+            self._rename(upstream, report.agent_name)
+        upstream.address = report.external
+        upstream.hear(report, now)
+        if joins:
+            notes.append(note("joined", upstream, f"{upstream.state}, {upstream.total} slots"))
+        else:
+            notes += self.told(upstream, before)
+        self.plan(upstream)
+        self.index(upstream)
+        return notes
+
+    def forget(self, upstream: Upstream) -> None:
+        """Its agent is gone; it stays, ungrantable, until its leases end."""
+        upstream.forgotten = True
+        upstream.looked_at_next = None
+        del self._by_agent[upstream.agent_id]
+        self._names.discard(upstream.name)
+        self.index(upstream)
+        self.drop_if_over(upstream)
+
+    def drop_if_over(self, upstream: Upstream) -> None:
+        """Let a forgotten upstream go when nothing runs there any more."""
+        if upstream.forgotten and not upstream.in_flight:
+            del self._by_address[_key(upstream.report)]
+
+    def index(self, upstream: Upstream) -> None:
+        """Keep the indexes of idle slots true after a change."""
+        state = upstream.state
+        self.awake.put(upstream, upstream.free if state == "ready" else 0)
+        self.asleep.put(upstream, upstream.free if state == "sleeping" else 0)
+
+    def told(self, upstream: Upstream, before: State) -> list[Note]:
+        """A note if its state is another; ready and full take turns all day and are one here."""
+        alike = ("ready", "full")
+        if upstream.state == before or (before in alike and upstream.state in alike):
+            return []
+        return [note("state", upstream, f"{before} -> {upstream.state}")]
+
+    # Time.
+
+    def plan(self, upstream: Upstream) -> None:
+        """See to it that an upstream is looked at when time changes something of it."""
+        at = upstream.stale_at
+        if upstream.stale_since is not None:
+            at = upstream.stale_since + FORGET_AFTER
+        if upstream.left_until is not None:
+            at = min(at, upstream.left_until)
+        # A look that comes too early plans the next; so a report mostly changes nothing here.
+        if upstream.looked_at_next is None or at < upstream.looked_at_next:
+            upstream.looked_at_next = at
+            heapq.heappush(self._agenda, (at, next(self._entries), upstream))
+
+    @property
+    def next_event(self) -> float | None:
+        """When `pass_time` must be called at the latest; None: never."""
+        while self._agenda and self._agenda[0][2].looked_at_next != self._agenda[0][0]:
+            heapq.heappop(self._agenda)
+        return self._agenda[0][0] if self._agenda else None
+
+    def pass_time(self, now: float) -> list[Note]:
+        """Do what is due: agents go stale and are forgotten; clients that left free their slots."""
+        notes: list[Note] = []
+        while (due := self.next_event) is not None and due <= now:
+            upstream = heapq.heappop(self._agenda)[2]
+            upstream.looked_at_next = None
+            upstream.pass_time(now)
+            if upstream.stale_since is None and upstream.stale_at <= now:
+                upstream.stale_since = now
+                silence = now - upstream.last_update
+                notes.append(note("stale", upstream, f"silent for {silence:.1f} s"))
+            elif upstream.stale_since is not None and upstream.stale_since + FORGET_AFTER <= now:
+                notes.append(note("forgotten", upstream, f"silent for {FORGET_AFTER:g} s more"))
+                self.forget(upstream)
+                continue
+            self.plan(upstream)
+            self.index(upstream)
+        return notes
+
+    def _rename(self, upstream: Upstream, wanted: str) -> None:
+        """Give it a name that nobody else has."""
+        self._names.discard(upstream.name)
+        name = wanted
+        numbers = count(2)
+        while name in self._names:
+            name = f"{wanted}#{next(numbers)}"
+        self._names.add(name)
+        upstream.name = name
+
+
+def _key(report: Report) -> str:
+    return str(report.external).lower()

@@ -1,0 +1,60 @@
+"""Which upstreams have idle slots, found without looking at each.
+
+Upstreams stand in one list for each number of idle slots, so the ones with the
+most are found at once, among ten as among ten thousand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import attrs
+
+from paddler.scheduling.slots import Upstream
+
+__all__ = ["IdleIndex"]
+
+
+@attrs.define(eq=False)
+class IdleIndex:
+    """Upstreams by their idle slots; one without any is not in it."""
+
+    _levels: dict[int, list[Upstream]] = attrs.field(factory=dict, init=False)
+    _standing: dict[Upstream, tuple[int, int]] = attrs.field(factory=dict, init=False)
+    _most: int = attrs.field(default=0, init=False)
+
+    @property
+    def most(self) -> int:
+        """The most idle slots that one upstream has."""
+        return self._most
+
+    def put(self, upstream: Upstream, idle: int) -> None:
+        """Note how many idle slots an upstream has now; 0 takes it out."""
+        old = self._standing.get(upstream)
+        if (old[0] if old else 0) == idle:
+            return
+        if old:
+            self._remove(upstream, *old)
+        if idle:
+            level = self._levels.setdefault(idle, [])
+            self._standing[upstream] = (idle, len(level))
+            level.append(upstream)
+            self._most = max(self._most, idle)
+
+    def levels(self) -> Iterator[tuple[int, Sequence[Upstream]]]:
+        """Idle slots and the upstreams that have so many, most first."""
+        for idle in range(self._most, 0, -1):
+            if idle in self._levels:
+                yield idle, self._levels[idle]
+
+    def _remove(self, upstream: Upstream, idle: int, place: int) -> None:
+        level = self._levels[idle]
+        del self._standing[upstream]
+        last = level.pop()
+        if last is not upstream:
+            level[place] = last
+            self._standing[last] = (idle, place)
+        if not level:
+            del self._levels[idle]
+            while self._most and self._most not in self._levels:
+                self._most -= 1

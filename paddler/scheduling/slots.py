@@ -1,0 +1,240 @@
+"""One llama-server as the balancer sees it: its slots and who holds them.
+
+The balancer's own count is the truth. A report corrects what others hold beyond
+it, and never lowers it. Only the scheduler changes what is here.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from paddler.scheduling.history import GRAIN, CountHistory
+from paddler.values import BLOCKING_ISSUES, Address, Issue, Report
+
+__all__ = ["ClientLeft", "Lease", "State", "Upstream"]
+
+State = Literal[
+    "ready", "full", "loading", "sleeping", "unreachable", "quarantined", "draining", "stale"
+]
+
+#: A sample and our own count are told apart only when they lie further apart than this, in
+#: seconds: a report's way here, a request's way there.
+SLACK = 0.25
+#: Seconds after which a slot whose client left counts as free when no sample is to be had.
+#: llama-server gives it back within 1.5 s when nothing else happens there.
+LEFT_WITHOUT_SAMPLE = 30.0
+
+
+@attrs.define(eq=False)
+class Lease:
+    """Slots of one upstream promised to one request.
+
+    :param upstream: whose slots.
+    :param slots: how many.
+    :param granted_at: when, in the caller's seconds.
+    :param ended: they were given back.
+    """
+
+    upstream: Upstream
+    slots: int
+    granted_at: float
+    ended: bool = attrs.field(default=False, init=False)
+
+
+@attrs.frozen(eq=False)
+class ClientLeft:
+    """Slots that may still work for a client that has gone."""
+
+    slots: int
+    closed_at: float
+
+
+@attrs.define(eq=False, repr=False)
+class Upstream:
+    """One llama-server: what its agent reports and what the balancer has promised of it.
+
+    :param address: its external address, which is its identity.
+    :param agent_id: the agent that speaks for it.
+    :param name: the agent's name, unique in the fleet.
+    :param report: the newest.
+    :param last_update: when that came.
+    :param missed_allowed: reports that may be missed before it is stale.
+    """
+
+    address: Address
+    agent_id: str
+    name: str
+    report: Report
+    last_update: float
+    missed_allowed: int
+    in_flight: int = attrs.field(default=0, init=False)
+    promised: int = attrs.field(default=0, init=False)
+    foreign_busy: int = attrs.field(default=0, init=False)
+    draining: bool = attrs.field(default=False, init=False)
+    stale_since: float | None = attrs.field(default=None, init=False)
+    forgotten: bool = attrs.field(default=False, init=False)
+    quarantined_until: float | None = attrs.field(default=None, init=False)
+    error: str | None = attrs.field(default=None, init=False)
+    issues_since: dict[Issue, float] = attrs.field(factory=dict, init=False)
+    #: When the scheduler looks at it next; None: not planned.
+    looked_at_next: float | None = attrs.field(default=None, init=False)
+    _left: list[ClientLeft] = attrs.field(factory=list, init=False)
+    _unseen: dict[Lease, None] = attrs.field(factory=dict, init=False)
+    _counts: CountHistory = attrs.field(factory=CountHistory, init=False)
+    _sampled_at: float | None = attrs.field(default=None, init=False)
+    _granted_at: float = attrs.field(default=0.0, init=False)
+    _woken: bool = attrs.field(default=False, init=False)
+
+    def __repr__(self) -> str:
+        return f"<Upstream {self.name} at {self.address}>"
+
+    # What follows from it.
+
+    @property
+    def total(self) -> int:
+        """The slots it has, as last reported."""
+        return self.report.slots_total
+
+    @property
+    def client_left(self) -> int:
+        """Slots that may still work for clients that have gone."""
+        return sum(left.slots for left in self._left)
+
+    @property
+    def processing(self) -> int:
+        """Slots that are taken, by whomever."""
+        return self.in_flight + self.foreign_busy + self.client_left
+
+    @property
+    def free(self) -> int:
+        """Slots that nobody holds, whether or not they may be granted."""
+        return max(0, self.total - self.processing)
+
+    @property
+    def asleep(self) -> bool:
+        """Its model is unloaded and no request of ours is waking it."""
+        return self.report.sleeping and not self._woken
+
+    @property
+    def state(self) -> State:
+        """The one word for it; what keeps requests away comes first."""
+        issues = self.report.issues
+        if self.stale_since is not None or self.forgotten:
+            return "stale"
+        if "loading" in issues:
+            return "loading"
+        if not self.total or not BLOCKING_ISSUES.isdisjoint(issues):
+            return "unreachable"
+        if self.draining:
+            return "draining"
+        if self.quarantined_until is not None:
+            return "quarantined"
+        if self.asleep:
+            return "sleeping"
+        return "ready" if self.free else "full"
+
+    @property
+    def healthy(self) -> bool:
+        """It answers what needs no slot."""
+        return self.state in ("ready", "full", "sleeping")
+
+    def cost(self, weight: int) -> int:
+        """The slots that a request of that weight takes here: never more than there are."""
+        return min(weight, self.total)
+
+    # What happens to it.
+
+    def take(self, weight: int, now: float) -> Lease:
+        """Promise slots to a request; the caller has seen that they are free."""
+        lease = Lease(self, self.cost(weight), now)
+        self.in_flight += lease.slots
+        self.promised += lease.slots
+        self._unseen[lease] = None
+        self._counts.put(self.in_flight, now)
+        # The request wakes it; until a report says otherwise it is as good as awake.
+        self._granted_at = now
+        self._woken = True
+        return lease
+
+    def give_back(self, lease: Lease, now: float, *, client_left: bool) -> None:
+        """End a lease; with `client_left` its slots stay busy until a sample shows them idle."""
+        lease.ended = True
+        self.in_flight -= lease.slots
+        self._counts.put(self.in_flight, now)
+        if lease in self._unseen:
+            del self._unseen[lease]
+            self.promised -= lease.slots
+        if client_left:
+            self._left.append(ClientLeft(lease.slots, now))
+
+    def hear(self, report: Report, now: float) -> None:
+        """Take a report in."""
+        self.report = report
+        self.last_update = now
+        self.stale_since = None
+        self.forgotten = False
+        self.issues_since = {issue: self.issues_since.get(issue, now) for issue in report.issues}
+        if report.slots_busy is None:
+            # Nothing is known of others, and a lease is as seen as it can get.
+            self.foreign_busy = 0
+            self._show(self.in_flight, now)
+        else:
+            self._sampled_at = now - report.slots_age_s
+            self._compare(report.slots_busy, self._sampled_at)
+            self._show(report.slots_busy, self._sampled_at)
+        # Believed asleep again only when the agent can have looked after our last request.
+        if not self.in_flight and now - self._granted_at > report.interval_s + SLACK:
+            self._woken = False
+
+    def _compare(self, busy: int, sampled_at: float) -> None:
+        """Tell what of `busy` is not ours: work for clients that left, then other clients."""
+        own = self._counts.most_between(sampled_at - SLACK, sampled_at + SLACK)
+        beyond = max(0, busy - own)
+        # Younger ones were in our own count within the slack: this sample can't judge them.
+        judged = sampled_at - SLACK - GRAIN
+        old = [left for left in self._left if left.closed_at < judged]
+        young = [left for left in self._left if left.closed_at >= judged]
+        self._left = _newest(old, beyond) + young
+        self.foreign_busy = beyond - (self.client_left - sum(left.slots for left in young))
+
+    def _show(self, busy: int, sampled_at: float) -> None:
+        """Count the leases that a sample has shown as promised no more, oldest first."""
+        seen = busy - (self.in_flight - self.promised)
+        for lease in list(self._unseen):
+            if lease.granted_at > sampled_at or lease.slots > seen:
+                break
+            seen -= lease.slots
+            self.promised -= lease.slots
+            del self._unseen[lease]
+
+    # What time does to it.
+
+    @property
+    def stale_at(self) -> float:
+        """When it is stale if nothing is heard; a report counts as missed half an interval late."""
+        return self.last_update + (self.missed_allowed + 0.5) * self.report.interval_s
+
+    @property
+    def left_until(self) -> float | None:
+        """When slots whose clients left count as free if no sample comes; None: there are none."""
+        return min(map(self._gives_up_at, self._left), default=None)
+
+    def _gives_up_at(self, left: ClientLeft) -> float:
+        return max(left.closed_at, self._sampled_at or 0.0) + LEFT_WITHOUT_SAMPLE
+
+    def pass_time(self, now: float) -> None:
+        """Free what only waits for samples that don't come."""
+        self._left = [left for left in self._left if self._gives_up_at(left) > now]
+
+
+def _newest(lefts: list[ClientLeft], slots: int) -> list[ClientLeft]:
+    """Of these the newest, as many as hold `slots`; llama-server gives the oldest back first."""
+    kept: list[ClientLeft] = []
+    for left in reversed(lefts):
+        if slots <= 0:
+            break
+        kept.append(ClientLeft(min(left.slots, slots), left.closed_at))
+        slots -= left.slots
+    return kept[::-1]

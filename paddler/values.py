@@ -1,0 +1,117 @@
+"""Values that both services speak of: addresses, issues and reports.
+
+They are checked where they enter, by msgspec, and trusted from then on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal
+
+import attrs
+import msgspec
+from msgspec import Meta
+
+from paddler.errors import MalformedReport
+
+__all__ = ["BLOCKING_ISSUES", "Address", "Issue", "Report", "agent_id_for"]
+
+Issue = Literal[
+    "unreachable",
+    "unauthorized",
+    "slots_disabled",
+    "loading",
+    "bad_status",
+    "bad_json",
+    "timeout",
+    "no_slots",
+    "stale",
+    "quarantined",
+]
+
+#: With one of these a llama-server is sent nothing new. The others tell a person
+#: what to mend, and the balancer goes on by its own count.
+BLOCKING_ISSUES: frozenset[Issue] = frozenset(
+    ("unreachable", "loading", "bad_status", "bad_json", "timeout")
+)
+
+_Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+_Host = Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[^\s/@?#\x00-\x1f\x7f]+$")]
+
+
+@attrs.frozen
+class Address:
+    """Where a server is reached.
+
+    :param host: a name or an IP address; names may have underscores.
+    :param port: a TCP port.
+    :param scheme: http or https.
+    """
+
+    host: _Host
+    port: Annotated[int, Meta(ge=1, le=65535)]
+    scheme: Literal["http", "https"] = "http"
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@attrs.frozen
+class Report:
+    """What an agent says of its llama-server.
+
+    :param agent_name: shown wherever the agent is shown.
+    :param external: where the balancer reaches the llama-server.
+    :param interval_s: seconds until the agent's next report.
+    :param slots_total: the llama-server's slots; 0 when they are not known.
+    :param slots_busy: how many were busy when they were last read; None when that
+        can't be known (slots hidden, asleep).
+    :param slots_age_s: how many seconds before this report they were read.
+    :param n_ctx: tokens a slot's context holds.
+    :param sleeping: its model is unloaded until the next request.
+    :param issues: what is wrong, most important first.
+    :param models: the names it serves, aliases included.
+    :param version: the agent's own.
+    """
+
+    agent_name: _Name
+    external: Address
+    interval_s: Annotated[float, Meta(ge=0.05, le=3600)]
+    slots_total: Annotated[int, Meta(ge=0, le=65536)]
+    slots_busy: Annotated[int, Meta(ge=0, le=65536)] | None = None
+    slots_age_s: Annotated[float, Meta(ge=0, le=86400)] = 0.0
+    n_ctx: Annotated[int, Meta(ge=0, le=2**40)] | None = None
+    sleeping: bool = False
+    issues: Annotated[tuple[Issue, ...], Meta(max_length=16)] = ()
+    models: Annotated[tuple[Annotated[str, Meta(max_length=1024)], ...], Meta(max_length=4096)] = ()
+    version: Annotated[str, Meta(max_length=64)] = ""
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Report:
+        """Read a report; fields that are not known are ignored.
+
+        :raises MalformedReport: naming the field and what it must be.
+        """
+        try:
+            return _report_decoder.decode(text)
+        except UnicodeDecodeError:
+            raise MalformedReport("a report is JSON in UTF-8") from None
+        except msgspec.ValidationError as error:
+            problem, _, path = str(error).partition(" - at `$")
+            field = path.rstrip("`").lstrip(".")
+            raise MalformedReport(f"{field}: {problem}" if field else problem) from None
+        except msgspec.DecodeError as error:
+            raise MalformedReport(f"a report is JSON: {error}") from None
+
+    def to_json(self) -> bytes:
+        """The report as it goes over the wire."""
+        return _encoder.encode(self)
+
+
+_report_decoder = msgspec.json.Decoder(Report)
+_encoder = msgspec.json.Encoder()
+
+
+def agent_id_for(name: str, external: Address) -> str:
+    """The id of an agent: the same after a restart, another for another llama-server."""
+    return hashlib.sha256(f"{name}\n{external}".encode()).hexdigest()[:16]

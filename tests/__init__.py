@@ -1,0 +1,1 @@
+"""The tests: `make test`, or `python -m twisted.trial tests`."""

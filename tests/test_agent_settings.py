@@ -1,0 +1,153 @@
+"""Tests for paddler.agent.settings."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from twisted.python import usage
+from twisted.trial.unittest import SynchronousTestCase
+
+from paddler.agent.settings import AgentOptions, AgentSettings
+from paddler.values import Address, agent_id_for
+
+
+def parsed(*words: str, environment: dict[str, str] | None = None) -> AgentOptions:
+    options = AgentOptions()
+    options.environment = environment or {}
+    options.parseOptions(list(words))
+    return options
+
+
+class AgentOptionsTests(SynchronousTestCase):
+    """What command lines become."""
+
+    def refusal(self, *words: str) -> str:
+        code = self.assertRaises(SystemExit, parsed, *words).code
+        self.assertIsInstance(code, str)
+        self.assertNotIn("\n", str(code))
+        return str(code)
+
+    def secret(self, text: str) -> Path:
+        path = Path(self.mktemp())
+        path.write_text(text)
+        return path.absolute()
+
+    def test_defaults(self) -> None:
+        """Without options, the defaults of the contract."""
+        self.assertEqual(
+            parsed().settings(),
+            AgentSettings(
+                local=Address("127.0.0.1", 8088),
+                external=Address("127.0.0.1", 8088),
+                management=Address("127.0.0.1", 8085),
+                name=f"{socket.gethostname()}:8088",
+                interval=1.0,
+                llamacpp_key=None,
+                management_token=None,
+            ),
+        )
+
+    def test_everything(self) -> None:
+        """Each option has its place in the settings."""
+        key, token = self.secret("sk-1\n"), self.secret("tok\n")
+        settings = parsed(
+            "--local-llamacpp-host=llama_1",
+            "--local-llamacpp-port=1",
+            "--local-llamacpp-scheme=http",
+            "--external-llamacpp-host=ext.example",
+            "--external-llamacpp-port=2",
+            "--external-llamacpp-scheme=https",
+            f"--local-llamacpp-api-key-file={key}",
+            "--management-host=::1",
+            "--management-port=3",
+            "--management-scheme=https",
+            f"--management-token-file={token}",
+            "--name=left one",
+            "--reporting-interval=500ms",
+        ).settings()
+        self.assertEqual(
+            settings,
+            AgentSettings(
+                local=Address("llama_1", 1),
+                external=Address("ext.example", 2, "https"),
+                management=Address("::1", 3, "https"),
+                name="left one",
+                interval=0.5,
+                llamacpp_key="sk-1",
+                management_token="tok",
+            ),
+        )
+
+    def test_readme_command_line(self) -> None:
+        """The command line of Paddler's own README is understood."""
+        settings = parsed(
+            *"--external-llamacpp-host 127.0.0.1 --external-llamacpp-port 8088"
+            " --local-llamacpp-host 127.0.0.1 --local-llamacpp-port 8088"
+            " --management-host 127.0.0.1 --management-port 8085".split()
+        ).settings()
+        self.assertEqual(settings, parsed().settings())
+
+    def test_external_follows_local(self) -> None:
+        """What isn't said of the external address is as local; the name has its port."""
+        settings = parsed(
+            "--local-llamacpp-host=h", "--local-llamacpp-port=81", "--external-llamacpp-host=e"
+        ).settings()
+        self.assertEqual(settings.external, Address("e", 81))
+        self.assertEqual(settings.name, f"{socket.gethostname()}:81")
+
+    def test_environment(self) -> None:
+        """Options are also read from the environment."""
+        options = parsed(environment={"PADDLER_LOCAL_LLAMACPP_API_KEY": "sk-2"})
+        self.assertEqual(options.settings().llamacpp_key, "sk-2")
+
+    def test_agent_id(self) -> None:
+        """The id is made of name and external address."""
+        settings = parsed("--name=n", "--external-llamacpp-port=7").settings()
+        self.assertEqual(settings.agent_id, agent_id_for("n", Address("127.0.0.1", 7)))
+
+    def test_secrets_are_not_shown(self) -> None:
+        """Neither settings nor refusals show a secret."""
+        settings = parsed("--local-llamacpp-api-key=sk-3").settings()
+        self.assertEqual(settings.llamacpp_key, "sk-3")
+        self.assertNotIn("sk-3", repr(settings))
+        self.assertNotIn("sk 4", self.refusal("--local-llamacpp-api-key", "sk 4"))
+
+    def test_key_given_twice(self) -> None:
+        """A key and a key's file contradict each other."""
+        said = self.refusal(
+            "--local-llamacpp-api-key=k", f"--local-llamacpp-api-key-file={self.secret('k')}"
+        )
+        self.assertIn("--local-llamacpp-api-key-file", said)
+
+    def test_bad_values(self) -> None:
+        """Each refusal names its option."""
+        for name, value in [
+            ("reporting-interval", "0"),
+            ("reporting-interval", "2h"),
+            ("reporting-interval", "soon"),
+            ("management-port", "0"),
+            ("local-llamacpp-scheme", "ftp"),
+            ("external-llamacpp-host", "aws:metadata:local-ipv4"),
+            ("name", "n" * 129),
+            ("name", ""),
+            ("management-token-file", "/nowhere/at/all"),
+        ]:
+            self.assertIn(f"--{name}", self.refusal(f"--{name}={value}"))
+
+    def test_not_yet(self) -> None:
+        """The option whose feature isn't built is refused by name."""
+        self.assertIn("--aws-imdsv1: not built", self.refusal("--aws-imdsv1"))
+
+    def test_https_with_underscore(self) -> None:
+        """No certificate is valid for a name with an underscore."""
+        said = self.refusal("--management-host=a_b", "--management-scheme=https")
+        self.assertIn("--management-host: got 'a_b'", said)
+
+    def test_secret_gone(self) -> None:
+        """A file that vanished after it was checked is a line, too."""
+        path = self.secret("t")
+        options = parsed(f"--management-token-file={path}")
+        path.unlink()
+        error = self.assertRaises(usage.UsageError, options.settings)
+        self.assertIn("--management-token-file", str(error))
