@@ -10,14 +10,19 @@ import attrs
 
 __all__ = [
     "AdminEndpointDisabled",
+    "BodyTooLarge",
     "MalformedReport",
     "MalformedRequest",
+    "MethodNotAllowed",
     "NoSuchAgent",
+    "NoSuchPage",
     "NoUpstream",
+    "OriginNotAllowed",
     "PaddlerError",
     "QueueFull",
     "SlotsEndpointDisabled",
     "Stopping",
+    "Unauthorized",
     "UpstreamFailed",
     "UpstreamRefused",
     "UpstreamTimedOut",
@@ -173,3 +178,61 @@ class UpstreamTimedOut(UpstreamRefused):
 @attrs.define(eq=False, str=False)
 class UpstreamTruncated(UpstreamFailed):
     """A llama-server's answer ended before it was complete."""
+
+
+@attrs.define(eq=False, str=False)
+class Unauthorized(PaddlerError):
+    """The management server asks for a token, and none or a wrong one was shown."""
+
+    def __str__(self) -> str:
+        return "this needs the header Authorization: Bearer TOKEN, with the balancer's token"
+
+
+@attrs.define(eq=False, str=False)
+class OriginNotAllowed(PaddlerError):
+    """A web page of another origin asks for a change that its origin may not make.
+
+    :param origin: where the page is from, as its browser says.
+    """
+
+    origin: str
+
+    def __str__(self) -> str:
+        return (
+            f"a web page from {self.origin!r} may change nothing here; "
+            "the balancer allows it with --management-cors-allowed-host"
+        )
+
+
+@attrs.define(eq=False, str=False)
+class NoSuchPage(PaddlerError):
+    """Nothing is served at that path."""
+
+    def __str__(self) -> str:
+        return "nothing is served at this path"
+
+
+@attrs.define(eq=False, str=False)
+class MethodNotAllowed(PaddlerError):
+    """What is at that path does not take this method.
+
+    :param allowed: the methods that it takes.
+    """
+
+    allowed: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"this path takes {', '.join(self.allowed)}"
+
+
+@attrs.define(eq=False, str=False)
+class BodyTooLarge(PaddlerError):
+    """A request's body has more bytes than are taken.
+
+    :param limit: the most that are taken.
+    """
+
+    limit: int
+
+    def __str__(self) -> str:
+        return f"the body has more than {self.limit} bytes"

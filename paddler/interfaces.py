@@ -43,7 +43,7 @@ class IAnswer(Interface):
         """Read on."""
 
     def abort() -> None:
-        """Close the connection to llama-server; the receiver hears no more."""
+        """Cut the connection to llama-server; the receiver hears no more."""
 
 
 class IUpstreamHop(Interface):

@@ -157,8 +157,9 @@ class ScriptedServer:
     async def refuse(self) -> None:
         """Listen no more; connections that were made stay."""
         listening, self._listening = self._listening, None
-        if listening is not None:
-            await listening.stopListening()
+        stopping = None if listening is None else listening.stopListening()
+        if stopping is not None:
+            await stopping
 
     async def stop(self) -> None:
         """Listen no more and cut all connections."""

@@ -7,14 +7,19 @@ from twisted.web.http import Request
 
 from paddler.errors import (
     AdminEndpointDisabled,
+    BodyTooLarge,
     MalformedReport,
     MalformedRequest,
+    MethodNotAllowed,
     NoSuchAgent,
+    NoSuchPage,
     NoUpstream,
+    OriginNotAllowed,
     PaddlerError,
     QueueFull,
     SlotsEndpointDisabled,
     Stopping,
+    Unauthorized,
     UpstreamFailed,
     WaitedTooLong,
 )
@@ -24,13 +29,18 @@ __all__ = ["STATUS", "error_body", "send_error", "send_json", "status_of"]
 #: The status code and the word in the error's body.
 STATUS: dict[type[PaddlerError], tuple[int, str]] = {
     AdminEndpointDisabled: (403, "admin_endpoint_disabled"),
+    BodyTooLarge: (413, "too_large"),
     MalformedReport: (400, "malformed_report"),
     MalformedRequest: (400, "malformed_request"),
+    MethodNotAllowed: (405, "method_not_allowed"),
     NoSuchAgent: (404, "no_such_agent"),
+    NoSuchPage: (404, "not_found"),
     NoUpstream: (503, "no_upstream"),
+    OriginNotAllowed: (403, "origin_not_allowed"),
     QueueFull: (429, "buffer_full"),
     SlotsEndpointDisabled: (403, "slots_endpoint_disabled"),
     Stopping: (503, "shutting_down"),
+    Unauthorized: (401, "unauthorized"),
     UpstreamFailed: (502, "upstream_failed"),
     WaitedTooLong: (504, "buffer_timeout"),
 }

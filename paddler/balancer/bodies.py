@@ -6,12 +6,12 @@ from io import BytesIO
 from typing import IO, Any
 
 import attrs
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Cooperator
 from twisted.web.client import FileBodyProducer
-from twisted.web.iweb import IBodyProducer
 
-__all__ = ["RequestBody"]
+__all__ = ["RequestBody", "Sending"]
 
 
 @attrs.frozen
@@ -31,6 +31,25 @@ class _KeptOpen:
 
     def close(self) -> None:
         """Stay open: the request may be sent again."""
+
+
+class Sending(FileBodyProducer):
+    """One sending of a body."""
+
+    _sending: Deferred[None] | None = None
+
+    def startProducing(self, consumer: Any) -> Deferred[None]:
+        """Begin."""
+        sending: Deferred[None] = super().startProducing(consumer)
+        self._sending = sending
+        return sending
+
+    def give_up(self) -> bool:
+        """Send no more; tells whether something was left to send."""
+        if self._sending is None or self._sending.called:
+            return False
+        self.stopProducing()
+        return True
 
 
 @attrs.define(eq=False)
@@ -53,7 +72,7 @@ class RequestBody:
         self.content.seek(0)
         return self.content.read()
 
-    def producer(self, clock: IReactorTime) -> IBodyProducer | None:
+    def sending(self, clock: IReactorTime) -> Sending | None:
         """Writes the body once, from its start; None: there is none."""
         if not self.size:
             return None
@@ -61,4 +80,4 @@ class RequestBody:
         # Its usual cooperator would take the global reactor's time.
         cooperator = Cooperator(scheduler=lambda step: clock.callLater(0, step))
         file: Any = _KeptOpen(self.content)
-        return FileBodyProducer(file, cooperator)
+        return Sending(file, cooperator)

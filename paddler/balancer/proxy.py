@@ -22,7 +22,7 @@ from paddler.balancer.requests import Destination, Doors, Target, destination, t
 from paddler.balancer.sites import PlainRequest
 from paddler.errors import NoUpstream, PaddlerError, Stopping, UpstreamFailed, UpstreamTruncated
 from paddler.headers import REQUEST_ID, forwarded, request_id
-from paddler.interfaces import IUpstreamHop
+from paddler.interfaces import IAnswer, IUpstreamHop
 from paddler.scheduling.slots import Lease, Upstream
 
 __all__ = ["ProxyResource"]
@@ -184,13 +184,18 @@ class _Exchange:
             host=str(address).encode() if own_host else None,
         )
         headers.setRawHeaders(REQUEST_ID, [self.request_id])
-        answer = await proxy.hop.send(
-            address, request.method, target.sent, headers, body.producer(proxy.clock)
-        )
-        ours = Headers({REQUEST_ID: [self.request_id]})
-        ours.setRawHeaders(b"x-paddler-agent", [upstream.name.encode()])
-        self._relay = Relay(request, answer, str(address), ours)
-        await self._relay.run()
+        sending = body.sending(proxy.clock)
+        answer: IAnswer | None = None
+        try:
+            answer = await proxy.hop.send(address, request.method, target.sent, headers, sending)
+            ours = Headers({REQUEST_ID: [self.request_id]})
+            ours.setRawHeaders(b"x-paddler-agent", [upstream.name.encode()])
+            self._relay = Relay(request, answer, str(address), ours)
+            await self._relay.run()
+        finally:
+            # An answer may come, and end, before all of the request was sent.
+            if sending is not None and sending.give_up() and answer is not None:
+                answer.abort()
 
     def _give_back(self, lease: Lease, problem: str | None) -> None:
         """End the lease: free, or busy until llama-server has noticed that nobody listens."""

@@ -7,14 +7,14 @@ round trip for requests that meet a closed connection.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import attrs
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimedOut
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
@@ -41,24 +41,41 @@ from paddler.values import Address
 __all__ = ["AgentHop"]
 
 
-@implementer(IAgentEndpointFactory)
+@implementer(IAgentEndpointFactory, IStreamClientEndpoint)
 @attrs.define(eq=False)
-class _To:
-    """Leads to one address, whatever host the URI names.
+class _Line:
+    """The one connection to one address that a request is sent over.
 
-    The URI carries a stand-in: twisted.web refuses host names with underscores.
+    It leads there whatever host the URI names, for twisted.web refuses host names with underscores;
+    and it can be cut at any time, for twisted.web leaves it open when an answer ends before
+    its request was sent whole.
     """
 
     _reactor: Any
     _address: Address
     _timeout: float
+    _transport: Any = attrs.field(default=None, init=False)
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        return self
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         address = self._address
-        plain = ServerEndpoint(self._reactor, address.host, address.port, self._timeout)
-        if address.scheme == "http":
-            return plain
-        return wrapClientTLS(optionsForClientTLS(address.host), plain)
+        endpoint: IStreamClientEndpoint = ServerEndpoint(
+            self._reactor, address.host, address.port, self._timeout
+        )
+        if address.scheme == "https":
+            endpoint = wrapClientTLS(optionsForClientTLS(address.host), endpoint)
+        return endpoint.connect(protocolFactory).addCallback(self._made)
+
+    def _made(self, protocol: Any) -> IProtocol:
+        self._transport = protocol.transport
+        return cast(IProtocol, protocol)
+
+    def cut(self) -> None:
+        """Close the connection, whatever is still to be sent over it."""
+        if self._transport is not None:
+            self._transport.abortConnection()
 
 
 @implementer(IUpstreamHop)
@@ -82,20 +99,19 @@ class AgentHop:
         body: IBodyProducer | None,
     ) -> Deferred[IAnswer]:
         """See `IUpstreamHop`."""
-        agent = Agent.usingEndpointFactory(
-            self._reactor,
-            _To(self._reactor, upstream, self._connect_timeout),
-            HTTPConnectionPool(self._reactor, persistent=False),
-        )
+        line = _Line(self._reactor, upstream, self._connect_timeout)
+        pool = HTTPConnectionPool(self._reactor, persistent=False)
+        agent = Agent.usingEndpointFactory(self._reactor, line, pool)
         uri = upstream.scheme.encode() + b"://upstream.invalid" + target
-        return ensureDeferred(_answer(upstream, agent.request(method, uri, headers, body)))
+        asking = agent.request(method, uri, headers, body)
+        return ensureDeferred(_answer(upstream, line, asking))
 
     def close(self) -> Deferred[None]:
         """See `IUpstreamHop`; nothing is kept open."""
         return succeed(None)
 
 
-async def _answer(upstream: Address, asking: Deferred[IResponse]) -> IAnswer:
+async def _answer(upstream: Address, line: _Line, asking: Deferred[IResponse]) -> IAnswer:
     """The answer, or our own words for why there is none."""
     try:
         response = await asking
@@ -105,7 +121,7 @@ async def _answer(upstream: Address, asking: Deferred[IResponse]) -> IAnswer:
         raise UpstreamRefused(str(upstream), str(error).rstrip(".")) from None
     except (ResponseFailed, RequestTransmissionFailed, RequestGenerationFailed) as error:
         raise UpstreamFailed(str(upstream), _first_reason(error.reasons)) from None
-    return _Answer(response)
+    return _Answer(response, line)
 
 
 def _first_reason(reasons: list[Failure]) -> str:
@@ -116,8 +132,9 @@ def _first_reason(reasons: list[Failure]) -> str:
 class _Answer(Protocol):
     """A twisted.web response, and the protocol that its body comes to."""
 
-    def __init__(self, response: IResponse) -> None:
+    def __init__(self, response: IResponse, line: _Line) -> None:
         self._response = response
+        self._line = line
         self.code: int = response.code
         self.phrase: bytes = response.phrase
         self.headers = end_to_end(response.headers)
@@ -142,8 +159,7 @@ class _Answer(Protocol):
 
     def abort(self) -> None:
         self._receiver = None
-        if self.transport is not None:
-            self.transport.loseConnection()
+        self._line.cut()
 
     def dataReceived(self, data: bytes) -> None:
         if self._receiver is not None:

@@ -1,0 +1,240 @@
+"""The management server: agents report here, and operators ask and steer.
+
+Paths and methods become calls of `Admission`, errors become answers. It knows no
+rule about slots and holds no state but the count of refused reports.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import NOT_DONE_YET, Request
+from zope.interface import implementer
+
+from paddler import __version__
+from paddler.balancer.admission import Admission
+from paddler.balancer.answers import error_body, send_error, send_json
+from paddler.balancer.dashboard import send_dashboard
+from paddler.balancer.doorkeeping import Doorkeeper
+from paddler.balancer.readings import (
+    BalancerView,
+    agents_json,
+    demand_json,
+    health_json,
+    queue_json,
+)
+from paddler.balancer.refusals import RefusedReports
+from paddler.errors import (
+    BodyTooLarge,
+    MalformedRequest,
+    MethodNotAllowed,
+    NoSuchPage,
+    PaddlerError,
+    Unauthorized,
+)
+from paddler.values import Report
+
+__all__ = ["REPORT_LIMIT", "management_resource"]
+
+#: The most bytes that a report may have.
+REPORT_LIMIT = 1024 * 1024
+
+_AGENT_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_HEALTH = (b"health",)
+_API = (b"api", b"v1")
+_OK = b'{"status":"ok"}'
+#: Stands in a route for the agent's id, which is a path's fourth part.
+_ID = b"{id}"
+
+#: Answers a request; the second argument is the agent's id as it came, in routes that have one.
+_Answer = Callable[[Request, bytes], None]
+_Routes = Mapping[tuple[bytes, ...], Mapping[bytes, _Answer]]
+
+
+def management_resource(
+    *,
+    admission: Admission,
+    clock: IReactorTime,
+    started_at: float,
+    token: str | None,
+    allowed_origins: tuple[str, ...],
+    dashboard: bool,
+    reverseproxy: str,
+    management: str,
+) -> Resource:
+    """All that the management server serves.
+
+    :param admission: where reports go and views come from.
+    :param clock: the time, in Unix seconds.
+    :param started_at: when the balancer started, in the clock's seconds.
+    :param token: what everyone must show, except for `/health`; None: nothing.
+    :param allowed_origins: web origins that may use the API.
+    :param dashboard: serve `/dashboard`.
+    :param reverseproxy: where clients are served, as it is shown.
+    :param management: where this is served, as it is shown.
+    """
+
+    def balancer() -> BalancerView:
+        return BalancerView(
+            version=__version__,
+            uptime_seconds=round(max(0.0, clock.seconds() - started_at), 3),
+            reverseproxy=reverseproxy,
+            management=management,
+            request_buffer_timeout=admission.timeout,
+            refused_reports=refusals.count,
+        )
+
+    refusals = RefusedReports(clock)
+    routes = _Management(admission, refusals, balancer).routes(dashboard=dashboard)
+    return _Root(Doorkeeper(token, allowed_origins), routes)
+
+
+@attrs.frozen(eq=False)
+class _Management:
+    """What is done at each path."""
+
+    _admission: Admission
+    _refusals: RefusedReports
+    _balancer: Callable[[], BalancerView]
+
+    def routes(self, *, dashboard: bool) -> _Routes:
+        """Paths, and what each does by method."""
+        admission = self._admission
+        routes: dict[tuple[bytes, ...], Mapping[bytes, _Answer]] = {
+            (*_API, b"agent_status_update", _ID): {b"POST": self._report},
+            (*_API, b"agents", _ID): {b"DELETE": self._leave},
+            (*_API, b"agents", _ID, b"drain"): {b"POST": self._drain},
+            (*_API, b"agents", _ID, b"resume"): {b"POST": self._resume},
+            # No agent's: the path is kept for the stream.
+            (*_API, b"agents", b"stream"): {},
+            (*_API, b"agents"): _reading(lambda: agents_json(admission)),
+            (*_API, b"balancer"): _reading(lambda: self._balancer().to_json()),
+            (*_API, b"buffered_requests"): _reading(lambda: queue_json(admission)),
+            (*_API, b"demand"): _reading(lambda: demand_json(admission)),
+            _HEALTH: _reading(lambda: health_json(admission)),
+        }
+        if dashboard:
+            routes[(b"dashboard",)] = {b"GET": _dashboard, b"HEAD": _dashboard}
+        return routes
+
+    def _report(self, request: Request, raw_id: bytes) -> None:
+        # One a second from each agent: nothing here may be slow, or be logged each time.
+        try:
+            agent_id = _agent_id(raw_id)
+            report = Report.from_json(_body(request))
+        except PaddlerError as error:
+            self._refusals.refused(_sender(request), raw_id.decode("utf-8", "replace"), str(error))
+            raise
+        self._admission.report(agent_id, report)
+        self._refusals.accepted(_sender(request), agent_id)
+        send_json(request, _OK)
+
+    def _leave(self, request: Request, raw_id: bytes) -> None:
+        self._admission.leave(_agent_id(raw_id))
+        send_json(request, _OK)
+
+    def _drain(self, request: Request, raw_id: bytes) -> None:
+        self._admission.drain(_agent_id(raw_id), True)
+        send_json(request, _OK)
+
+    def _resume(self, request: Request, raw_id: bytes) -> None:
+        self._admission.drain(_agent_id(raw_id), False)
+        send_json(request, _OK)
+
+
+@implementer(IResource)
+class _Root(Resource):
+    """Finds what a request asks for, lets it in, and answers what goes wrong."""
+
+    isLeaf = True
+    _log = Logger()
+
+    def __init__(self, doorkeeper: Doorkeeper, routes: _Routes) -> None:
+        super().__init__()
+        self._doorkeeper = doorkeeper
+        self._routes = routes
+
+    def render(self, request: Request) -> int:
+        """Answer a request, at once."""
+        try:
+            self._answer(request)
+        except PaddlerError as error:
+            if isinstance(error, Unauthorized):
+                request.setHeader(b"www-authenticate", b"Bearer")
+            elif isinstance(error, MethodNotAllowed):
+                request.setHeader(b"allow", ", ".join(error.allowed).encode())
+            send_error(request, error)
+        except Exception:  # the owner's boundary: whoever asks gets an answer
+            self._log.failure("while answering {path}", path=request.path)
+            send_json(request, error_body(500, "internal_error", "an error of Paddler's own"), 500)
+        return NOT_DONE_YET
+
+    def _answer(self, request: Request) -> None:
+        door = self._doorkeeper
+        request.setHeader(b"cache-control", b"no-store")
+        door.mark(request)
+        if door.is_preflight(request):
+            door.answer_preflight(request)
+            return
+        methods, raw_id = self._find(request.postpath)
+        if methods is not self._routes[_HEALTH]:
+            door.check_token(request)
+        door.check_origin(request)
+        if not methods:
+            raise NoSuchPage()
+        answer = methods.get(request.method)
+        if answer is None:
+            raise MethodNotAllowed(tuple(method.decode() for method in methods))
+        answer(request, raw_id)
+
+    def _find(self, path: Sequence[bytes]) -> tuple[Mapping[bytes, _Answer], bytes]:
+        """What a path does by method, nothing for one that is not served; and the id in it."""
+        methods = self._routes.get(tuple(path))
+        if methods is not None or len(path) < 4:
+            return methods or {}, b""
+        return self._routes.get((*path[:3], _ID, *path[4:]), {}), path[3]
+
+
+def _reading(read: Callable[[], bytes]) -> Mapping[bytes, _Answer]:
+    """The methods of a path that shows something."""
+
+    def answer(request: Request, raw_id: bytes) -> None:
+        send_json(request, read())
+
+    return {b"GET": answer, b"HEAD": answer}
+
+
+def _dashboard(request: Request, raw_id: bytes) -> None:
+    send_dashboard(request)
+
+
+def _body(request: Request) -> bytes:
+    """A report's bytes.
+
+    :raises BodyTooLarge: there are more than a report has.
+    """
+    content = request.content
+    body: bytes = b"" if content is None else content.read(REPORT_LIMIT + 1)
+    if len(body) > REPORT_LIMIT:
+        raise BodyTooLarge(REPORT_LIMIT)
+    return body
+
+
+def _agent_id(raw: bytes) -> str:
+    """An agent's id from a path.
+
+    :raises MalformedRequest: it is none.
+    """
+    if _AGENT_ID.fullmatch(raw) is None:
+        raise MalformedRequest("agent_id: needs 1 to 128 of A-Z, a-z, 0-9, '.', '_' and '-'")
+    return raw.decode("ascii")
+
+
+def _sender(request: Request) -> str:
+    """The address that a request came from; one on a Unix socket has none."""
+    return getattr(request.getClientAddress(), "host", None) or "this machine"

@@ -1,0 +1,167 @@
+"""A balancer's public side in this process, between scripted servers and raw clients."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+from typing import Any, cast
+
+import attrs
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+from paddler.balancer.admission import Admission
+from paddler.balancer.proxy import ProxyResource
+from paddler.balancer.requests import Doors
+from paddler.balancer.sites import ConnectionSite
+from paddler.balancer.upstream import AgentHop
+from paddler.scheduling.policies import IdleSlots
+from paddler.scheduling.scheduler import Scheduler
+from paddler.testing import Call, ScriptedServer
+from paddler.values import Address, Report
+
+__all__ = ["Client", "ProxyCase", "post", "reactor"]
+
+reactor = cast(Any, _reactor)
+
+
+def post(path: str, body: Any = None, *headers: str) -> bytes:
+    """A POST on a connection that is kept."""
+    data = body if isinstance(body, bytes) else json.dumps(body or {}).encode()
+    lines = [f"POST {path} HTTP/1.1", "Host: llm.example", f"Content-Length: {len(data)}", *headers]
+    return "\r\n".join([*lines, "", ""]).encode() + data
+
+
+class Client(Protocol):
+    """A raw connection: what came over it, and whether it was closed."""
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.total = 0
+        self.keep = True
+        self.closed: Deferred[None] = Deferred()
+        self._wanted: list[tuple[bytes, Deferred[bytes]]] = []
+
+    def connectionMade(self) -> None:
+        self.transport.setTcpNoDelay(True)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.total += len(data)
+        if self.keep:
+            self.received += data
+            self._tell()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.closed.callback(None)
+        wanted, self._wanted = self._wanted, []
+        for text, waiting in wanted:
+            waiting.errback(AssertionError(f"{text!r} never came, but {self.received!r}"))
+
+    def until(self, text: bytes) -> Deferred[bytes]:
+        """Everything received so far, once `text` is in it."""
+        if text not in self.received and self.closed.called:
+            return fail(AssertionError(f"{text!r} never came, but {self.received!r}"))
+        waiting: Deferred[bytes] = Deferred()
+        self._wanted.append((text, waiting))
+        self._tell()
+        return waiting
+
+    def send(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self.transport.write(data)
+
+    def leave(self) -> None:
+        """Cut the connection."""
+        self.transport.abortConnection()
+
+    def _tell(self) -> None:
+        for wanted in list(self._wanted):
+            if wanted[0] in self.received:
+                self._wanted.remove(wanted)
+                wanted[1].callback(self.received)
+
+
+@attrs.define(eq=False)
+class _Waiting:
+    """A request that a scripted server will get."""
+
+    came: Deferred[Call] = attrs.field(factory=Deferred)
+
+
+class ProxyCase(TestCase):
+    """A proxy on real sockets; scripted servers join it by hand, without agents."""
+
+    timeout = 30
+    buffer_size = 10
+    buffer_timeout = 20.0
+    doors = Doors()
+    rewrite_host = False
+
+    async def setUp(self) -> None:
+        scheduler = Scheduler(IdleSlots(), Random(1), self.buffer_size, 1000)
+        self.admission = Admission(reactor, scheduler, self.buffer_timeout)
+        self.addCleanup(self.admission.stop)
+        hop = AgentHop(reactor, 5.0)
+        self.proxy = ProxyResource(
+            reactor, self.admission, hop, doors=self.doors, rewrite_host=self.rewrite_host
+        )
+        self.site = ConnectionSite(self.proxy, reactor)
+        self.listening = reactor.listenTCP(0, self.site, interface="127.0.0.1")
+        self.port = self.listening.getHost().port
+        self.addCleanup(self._close)
+
+    async def _close(self) -> None:
+        await self.listening.stopListening()
+        self.site.abort()
+        await self.site.close()
+
+    async def server(self, slots: int = 1, name: str = "one", **report: Any) -> ScriptedServer:
+        """A scripted server that the balancer knows."""
+        server = ScriptedServer(reactor)
+        await server.start()
+        self.addCleanup(server.stop)
+        self.join(server, slots, name, **report)
+        return server
+
+    def join(
+        self, server: ScriptedServer, slots: int = 1, name: str = "one", **report: Any
+    ) -> None:
+        """Report a server, as its agent would."""
+        address = Address("127.0.0.1", server.port)
+        report = {"slots_total": slots, **report}
+        self.admission.report(name, Report(name, address, 1.0, **report))
+
+    def next_call(self, server: ScriptedServer) -> Deferred[Call]:
+        """The next request that a server gets; the test answers it."""
+        came: Deferred[Call] = Deferred()
+        before = server.on_request
+
+        def got(call: Call) -> None:
+            server.on_request = before
+            came.callback(call)
+
+        server.on_request = got
+        return came
+
+    async def client(self) -> Client:
+        """A connection to the proxy."""
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.port)
+        client = await connectProtocol(endpoint, Client())
+        self.addCleanup(client.transport.abortConnection)
+        return client
+
+    async def ask(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Send a request on a connection of its own; status, headers and body of the answer."""
+        client = await self.client()
+        client.send(request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+        await client.closed
+        head, _, body = client.received.partition(b"\r\n\r\n")
+        line, *lines = head.decode().split("\r\n")
+        headers = dict(each.lower().split(": ", 1) for each in lines)
+        return int(line.split()[1]), headers, body
