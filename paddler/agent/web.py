@@ -13,9 +13,14 @@ from typing import Any
 
 import attrs
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionRefusedError
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.error import (
+    ConnectError,
+    ConnectingCancelledError,
+    ConnectionClosed,
+    ConnectionRefusedError,
+)
+from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import (
@@ -27,7 +32,8 @@ from twisted.web.client import (
     ResponseNeverReceived,
 )
 from twisted.web.http import PotentialDataLoss
-from twisted.web.iweb import IResponse
+from twisted.web.iweb import IBodyProducer, IResponse
+from zope.interface import implementer
 
 from paddler.agent.asking import Answer, NoAnswer, Outcome
 from paddler.agent.dialing import Dialing
@@ -73,6 +79,31 @@ class _Body(Protocol):
             self.transport.loseConnection()
 
 
+@implementer(IBodyProducer)
+@attrs.frozen
+class _Bytes:
+    """A request's body, written in one go: treq's own needs the global reactor for it."""
+
+    _body: bytes
+
+    @property
+    def length(self) -> int:
+        return len(self._body)
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        consumer.write(self._body)
+        return succeed(None)
+
+    def stopProducing(self) -> None:
+        pass
+
+    def pauseProducing(self) -> None:
+        pass
+
+    def resumeProducing(self) -> None:
+        pass
+
+
 def read_body(response: IResponse, limit: int = BODY_LIMIT) -> Deferred[bytes]:
     """Read a body of at most `limit` bytes; cancelling it closes the connection."""
     body = _Body(limit)
@@ -85,13 +116,14 @@ def _broken(error: Exception) -> NoAnswer:
     reasons: list[Failure] = getattr(error, "reasons", [])
     if any(reason.check(CancelledError) for reason in reasons):
         raise CancelledError() from error
-    first = reasons[0] if reasons else Failure(error)
-    if isinstance(first.value, _BROKEN):
-        return _broken(first.value)
-    parsing = "http" in type(first.value).__module__ or isinstance(first.value, ValueError)
-    if parsing and not first.check(PotentialDataLoss):
-        return NoAnswer("garbled", "what it sent is not HTTP")
-    return NoAnswer("lost", f"the connection ended without a whole answer ({first.value})")
+    first = reasons[0].value if reasons else error
+    if isinstance(first, _BROKEN):
+        return _broken(first)
+    if isinstance(first, ConnectionClosed):
+        return NoAnswer("lost", "the connection ended without a whole answer")
+    if type(first).__module__.startswith("OpenSSL"):
+        return NoAnswer("lost", f"TLS failed: {first}")
+    return NoAnswer("garbled", "what it sent is not HTTP")
 
 
 @attrs.define(eq=False)
@@ -146,7 +178,12 @@ class HttpCaller:
         url = f"{self._address.scheme}://peer:{self._address.port}{path}"
         try:
             response = await self._client.request(
-                method, url, headers=headers, data=body, allow_redirects=False, unbuffered=True
+                method,
+                url,
+                headers=headers,
+                data=None if body is None else _Bytes(body),
+                allow_redirects=False,
+                unbuffered=True,
             )
             return Answer(response.code, await read_body(response))
         except ConnectingCancelledError as error:

@@ -181,7 +181,7 @@ class _Root(Resource):
         if door.is_preflight(request):
             door.answer_preflight(request)
             return
-        methods, raw_id = self._find(request.postpath)
+        methods, raw_id = self._find(request.postpath or ())
         if methods is not self._routes[_HEALTH]:
             door.check_token(request)
         door.check_origin(request)

@@ -52,6 +52,11 @@ class RefusedReports:
     count: int = attrs.field(default=0, init=False)
     _senders: OrderedDict[str, _Sender] = attrs.field(factory=OrderedDict, init=False)
 
+    @property
+    def remembered(self) -> int:
+        """How many problems are remembered."""
+        return sum(len(sender.problems) for sender in self._senders.values())
+
     def refused(self, address: str, agent_id: str, problem: str) -> None:
         """A report was refused; a line is logged if its problem is another than before.
 

@@ -1,0 +1,359 @@
+"""Agents that come, go, move and fall silent: `paddler.scheduling.fleet`."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from paddler.errors import NoSuchAgent
+from paddler.scheduling.slots import LEFT_WITHOUT_SAMPLE
+from tests.scenes import Scene
+
+__all__ = ["AddressTests", "NameTests", "SilenceTests", "NoteTests", "HealthyTests"]
+
+
+class SilenceTests(SynchronousTestCase):
+    """Agents that report no more."""
+
+    def test_stale_and_forgotten(self) -> None:
+        """Three missed reports make it stale, a minute more and it is forgotten."""
+        scene = Scene()
+        scene.hear("a")
+        scene.wait(3.4)
+        self.assertEqual(scene.view().state, "ready")
+        scene.wait(0.2)
+        view = scene.view()
+        self.assertEqual((view.state, view.slots_idle, view.issues[0].issue), ("stale", 0, "stale"))
+        self.assertEqual(view.issues[0].seen_by, "balancer")
+        self.assertIsNone(scene.has(scene.ask()))
+        scene.wait(59.8)
+        self.assertEqual(len(scene.scheduler.agents()), 1)
+        scene.wait(0.2)
+        self.assertEqual(scene.scheduler.agents(), ())
+        self.assertIsNone(scene.scheduler.next_event)
+
+    def test_slow_agent(self) -> None:
+        """An agent that reports seldom is given its own time and does not flap."""
+        scene = Scene()
+        for _ in range(5):
+            scene.hear("a", interval_s=30.0)
+            scene.wait(30.0)
+        self.assertEqual([note.what for note in scene.notes], ["joined"])
+
+    def test_back_in_time(self) -> None:
+        """A stale agent that reports again is as before, and who waited is served."""
+        scene = Scene()
+        scene.hear("a")
+        scene.wait(30)
+        waiter = scene.ask()
+        scene.hear("a")
+        self.assertEqual(scene.has(waiter), "a")
+        self.assertEqual([note.what for note in scene.notes], ["joined", "stale", "state"])
+        self.assertEqual(scene.scheduler.next_event, scene.now + 3.5)
+
+    def test_asked_late(self) -> None:
+        """Whoever asks late gets all that was due, one step at a time."""
+        scene = Scene()
+        scene.hear("a")
+        scene.hear("b")
+        scene.now += 1000
+        scene.took(scene.scheduler.pass_time(scene.now))
+        self.assertEqual([view.state for view in scene.scheduler.agents()], ["stale", "stale"])
+        scene.wait(60)
+        self.assertEqual(scene.scheduler.agents(), ())
+
+    def test_goodbye(self) -> None:
+        """An agent that takes its leave is forgotten at once."""
+        scene = Scene()
+        scene.hear("a")
+        scene.leave("a")
+        self.assertEqual((scene.scheduler.agents(), scene.scheduler.next_event), ((), None))
+        self.assertRaises(NoSuchAgent, scene.leave, "a")
+        self.assertRaises(NoSuchAgent, scene.drain, "a")
+        self.assertIsNone(scene.has(scene.ask()))
+
+    def test_goodbye_and_back(self) -> None:
+        """An agent that was restarted is new, and its silence is minded as before."""
+        scene = Scene()
+        for _ in range(3):
+            scene.hear("a")
+            scene.leave("a")
+        scene.hear("a")
+        self.assertEqual(scene.view().agent_name, "a")
+        scene.wait(3.6)
+        self.assertEqual(scene.view().state, "stale")
+
+    def test_forgotten_with_leases(self) -> None:
+        """A forgotten upstream is kept, ungrantable, until its leases end."""
+        scene = Scene()
+        scene.hear("a")
+        request = scene.ask()
+        scene.leave("a")
+        waiter = scene.ask()
+        self.assertEqual(scene.scheduler.agents(), ())
+        scene.hear("a", busy=1)
+        self.assertEqual(scene.counts(), (2, 0, 0, 0))
+        self.assertEqual(scene.has(waiter), "a")
+        scene.leave("a")
+        scene.end(request)
+        scene.end(waiter)
+        self.assertEqual(scene.scheduler._fleet._by_address, {})
+        self.assertEqual(list(scene.scheduler._fleet.awake.levels()), [])
+
+    def test_forgotten_without_leases(self) -> None:
+        """Without leases it is gone, and comes back with nothing of what it was."""
+        scene = Scene()
+        scene.hear("a", busy=1)
+        scene.end(scene.ask())
+        scene.leave("a")
+        scene.hear("a")
+        self.assertEqual(scene.counts(), (0, 0, 0, 2))
+
+    def test_left_slots_in_silence(self) -> None:
+        """Slots whose clients left are free after half a minute without a sample."""
+        scene = Scene()
+        scene.hear("a", slots=1, busy=None)
+        scene.abandon(scene.ask())
+        waiter = scene.ask()
+        for _ in range(int(LEFT_WITHOUT_SAMPLE) - 1):
+            scene.wait(1)
+            scene.hear("a", slots=1, busy=None)
+        self.assertIsNone(scene.has(waiter))
+        scene.wait(1)
+        self.assertEqual(scene.has(waiter), "a")
+
+    def test_left_slots_of_a_slow_agent(self) -> None:
+        """The scheduler asks to be called for them although no report is due by then."""
+        scene = Scene()
+        scene.hear("a", slots=1, busy=None, interval_s=600.0)
+        scene.abandon(scene.ask())
+        waiter = scene.ask()
+        self.assertEqual(scene.scheduler.next_event, scene.now + LEFT_WITHOUT_SAMPLE)
+        scene.wait(LEFT_WITHOUT_SAMPLE)
+        self.assertEqual(scene.has(waiter), "a")
+
+    def test_agenda_is_bounded(self) -> None:
+        """Many reports leave no trail of times to come."""
+        scene = Scene()
+        for _ in range(1000):
+            scene.hear("a")
+            scene.wait(1)
+        self.assertLess(len(scene.scheduler._fleet._agenda), 10)
+
+
+class AddressTests(SynchronousTestCase):
+    """An upstream is its external address."""
+
+    def test_taken_over(self) -> None:
+        """Another agent's report for an address takes it over with leases and drain."""
+        scene = Scene()
+        scene.hear("a", host="x", slots=4)
+        request = scene.ask(2)
+        scene.drain("a")
+        scene.hear("b", host="x", slots=4, busy=2)
+        (view,) = scene.scheduler.agents()
+        self.assertEqual(
+            (view.agent_id, view.agent_name, view.in_flight, view.foreign_busy, view.draining),
+            ("b", "b", 2, 0, True),
+        )
+        self.assertRaises(NoSuchAgent, scene.leave, "a")
+        scene.end(request)
+        scene.drain("b", False)
+        self.assertEqual(scene.counts("b"), (0, 0, 0, 4))
+
+    def test_two_agents_for_one_address(self) -> None:
+        """Two that report for one address are one upstream, never two."""
+        scene = Scene()
+        for _ in range(5):
+            scene.hear("a", host="x")
+            scene.hear("b", host="x")
+            self.assertEqual(scene.scheduler.fleet().slots_total, 2)
+            scene.wait(1)
+
+    def test_taken_over_after_it_was_forgotten(self) -> None:
+        """A forgotten upstream with leases is the next agent's too."""
+        scene = Scene()
+        scene.hear("a", host="x")
+        scene.ask(2)
+        scene.leave("a")
+        scene.hear("b", host="x")
+        self.assertEqual(scene.counts("b"), (2, 0, 0, 0))
+
+    def test_case(self) -> None:
+        """A host's name is the same in capitals."""
+        scene = Scene()
+        scene.hear("a", host="Llama.example")
+        scene.hear("b", host="llama.EXAMPLE")
+        self.assertEqual([view.agent_id for view in scene.scheduler.agents()], ["b"])
+
+    def test_agent_moves(self) -> None:
+        """An agent that reports another address leaves the old one, leases included."""
+        scene = Scene()
+        scene.hear("a", host="x")
+        request = scene.ask()
+        scene.hear("a", host="y")
+        self.assertEqual(scene.view().external_llamacpp_addr, "y:8080")
+        self.assertEqual(scene.counts(), (0, 0, 0, 2))
+        self.assertEqual(scene.view().agent_name, "a")
+        scene.end(request)
+        self.assertEqual(len(scene.scheduler._fleet._by_address), 1)
+
+    def test_agent_moves_to_anothers(self) -> None:
+        """An agent that moves to a known address takes it over and leaves its own."""
+        scene = Scene()
+        scene.hear("a", host="x")
+        scene.hear("b", host="y")
+        scene.hear("a", host="y")
+        views = [(v.agent_id, v.external_llamacpp_addr) for v in scene.scheduler.agents()]
+        self.assertEqual(views, [("a", "y:8080")])
+
+    def test_agent_moves_and_back(self) -> None:
+        """Back at its old address it finds its leases there."""
+        scene = Scene()
+        scene.hear("a", host="x")
+        scene.ask()
+        scene.hear("a", host="y")
+        scene.hear("a", host="x")
+        self.assertEqual(scene.counts(), (1, 0, 0, 1))
+        self.assertEqual(len(scene.scheduler._fleet._by_address), 1)
+
+
+class NameTests(SynchronousTestCase):
+    """Names are unique."""
+
+    def names(self, scene: Scene) -> list[str]:
+        """The names of all agents."""
+        return [view.agent_name for view in scene.scheduler.agents()]
+
+    def test_taken(self) -> None:
+        """A name already taken gets a number, and keeps it."""
+        scene = Scene()
+        for agent_id in ("1", "2", "3"):
+            scene.hear(agent_id, name="gpu", host=agent_id)
+        self.assertEqual(self.names(scene), ["gpu", "gpu#2", "gpu#3"])
+        scene.leave("1")
+        scene.hear("2", name="gpu", host="2")
+        self.assertEqual(self.names(scene), ["gpu#2", "gpu#3"])
+        scene.hear("4", name="gpu", host="4")
+        self.assertEqual(self.names(scene), ["gpu#2", "gpu#3", "gpu"])
+
+    def test_looks_numbered(self) -> None:
+        """An agent may be called as if it were numbered."""
+        scene = Scene()
+        for agent_id, name in (("1", "gpu#2"), ("2", "gpu"), ("3", "gpu"), ("4", "gpu#2")):
+            scene.hear(agent_id, name=name, host=agent_id)
+        self.assertEqual(self.names(scene), ["gpu#2", "gpu", "gpu#3", "gpu#2#2"])
+
+    def test_renamed(self) -> None:
+        """An agent that changes its name frees the old one."""
+        scene = Scene()
+        scene.hear("1", name="old", host="1")
+        scene.hear("1", name="new", host="1")
+        scene.hear("2", name="old", host="2")
+        self.assertEqual(self.names(scene), ["new", "old"])
+
+    def test_forgotten_and_back(self) -> None:
+        """One that comes back while another has its name does not take it from it."""
+        scene = Scene()
+        scene.hear("1", name="gpu", host="1")
+        scene.ask()
+        scene.leave("1")
+        scene.hear("2", name="gpu", host="2")
+        scene.hear("1", name="gpu", host="1")
+        scene.hear("3", name="gpu", host="3")
+        self.assertEqual(self.names(scene), ["gpu", "gpu#2", "gpu#3"])
+
+
+class NoteTests(SynchronousTestCase):
+    """What operators are told."""
+
+    def whats(self, scene: Scene) -> list[tuple[str, str]]:
+        """The notes so far."""
+        found = [(note.what, note.detail) for note in scene.notes]
+        scene.notes.clear()
+        return found
+
+    def test_once_per_change(self) -> None:
+        """A change is told once, however often it is reported."""
+        scene = Scene()
+        for _ in range(3):
+            scene.hear("a")
+        self.assertEqual(self.whats(scene), [("joined", "ready, 2 slots")])
+        for _ in range(3):
+            scene.hear("a", busy=None, issues=("loading",))
+        self.assertEqual(self.whats(scene), [("state", "ready -> loading")])
+        for _ in range(3):
+            scene.drain("a")
+        self.assertEqual(self.whats(scene), [])
+        scene.hear("a")
+        scene.hear("a")
+        self.assertEqual(self.whats(scene), [("state", "loading -> draining")])
+        scene.drain("a", False)
+        self.assertEqual(self.whats(scene), [("state", "draining -> ready")])
+
+    def test_ready_and_full(self) -> None:
+        """That slots fill and empty is no news."""
+        scene = Scene()
+        scene.hear("a")
+        self.whats(scene)
+        scene.ask(2)
+        scene.hear("a", busy=2)
+        scene.hear("a", busy=0)
+        self.assertEqual(self.whats(scene), [])
+
+    def test_comings_and_goings(self) -> None:
+        """Takeovers, moves and goodbyes are told, with the names of that moment."""
+        scene = Scene()
+        scene.hear("a", host="x")
+        scene.hear("b", host="x")
+        scene.hear("b", host="y")
+        scene.leave("b")
+        self.assertEqual(
+            [(note.what, note.agent, note.upstream) for note in scene.notes],
+            [
+                ("joined", "a", "x:8080"),
+                ("taken_over", "a", "x:8080"),
+                ("moved", "b", "x:8080"),
+                ("joined", "b", "y:8080"),
+                ("forgotten", "b", "y:8080"),
+            ],
+        )
+
+
+class HealthyTests(SynchronousTestCase):
+    """Where a request goes that needs no slot."""
+
+    def names(self, scene: Scene) -> set[str]:
+        """Who answers such requests."""
+        chosen = (scene.scheduler.any_healthy() for _ in range(200))
+        return {"nobody" if upstream is None else upstream.name for upstream in chosen}
+
+    def test_nobody(self) -> None:
+        """Nobody, while there is nobody."""
+        self.assertEqual(self.names(Scene()), {"nobody"})
+
+    def test_full_fleet(self) -> None:
+        """Full servers still serve their pages, each in its turn."""
+        scene = Scene()
+        scene.hear("a", slots=1, busy=1)
+        scene.hear("b", slots=1, busy=1)
+        self.assertEqual(self.names(scene), {"a", "b"})
+
+    def test_not_these(self) -> None:
+        """Those that get nothing new are not asked."""
+        scene = Scene()
+        scene.hear("a", issues=("unreachable",), busy=None)
+        scene.hear("b", issues=("loading",), busy=None)
+        scene.hear("c", slots=0, busy=None)
+        scene.hear("d")
+        scene.drain("d")
+        self.assertEqual(self.names(scene), {"nobody"})
+        scene.hear("e")
+        self.assertEqual(self.names(scene), {"e"})
+
+    def test_sleeping(self) -> None:
+        """A sleeping one is asked only when nobody is awake."""
+        scene = Scene()
+        scene.hear("a", busy=None, sleeping=True)
+        self.assertEqual(self.names(scene), {"a"})
+        scene.hear("b", busy=2)
+        self.assertEqual(self.names(scene), {"b"})
