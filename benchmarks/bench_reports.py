@@ -63,6 +63,8 @@ class Tally:
 class FakeAgent(Protocol):
     """Reports once a second over one connection, and reads just enough of the answers."""
 
+    transport: Any
+
     def __init__(self, clock: Any, number: int, tally: Tally) -> None:
         self._clock = clock
         self._number = number

@@ -10,14 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectError
+from treq.client import HTTPClient
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectError, ConnectingCancelledError
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, ResponseDone, ResponseFailed, ResponseNeverReceived, readBody
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer
-from zope.interface import implementer
+from twisted.web.client import Agent, ResponseDone, ResponseFailed
 
 from paddler.errors import PaddlerError
 
@@ -35,27 +33,6 @@ class ChatFailed(PaddlerError):
 
     def __str__(self) -> str:
         return self.problem
-
-
-@implementer(IBodyProducer)
-class _Body:
-    """A request's body that is there already."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-        self.length = len(content)
-
-    def startProducing(self, consumer: Any) -> Deferred[None]:
-        consumer.write(self.content)
-        done: Deferred[None] = Deferred()
-        done.callback(None)
-        return done
-
-    def pauseProducing(self) -> None: ...
-
-    def resumeProducing(self) -> None: ...
-
-    def stopProducing(self) -> None: ...
 
 
 class _Stream(Protocol):
@@ -100,6 +77,16 @@ class _Stream(Protocol):
             self.done.errback(ChatFailed(self._problem))
 
 
+#: What a request ends in when there is no answer; being cancelled hides among them.
+_NO_ANSWER = (ConnectError, ConnectingCancelledError, ResponseFailed)
+
+
+def _pass_on_cancellation(error: Exception) -> None:
+    reasons = error.reasons if isinstance(error, ResponseFailed) else [Failure(error)]
+    if any(reason.check(CancelledError, ConnectingCancelledError) for reason in reasons):
+        raise CancelledError from None
+
+
 class Asking:
     """A client for servers on the loopback.
 
@@ -107,20 +94,17 @@ class Asking:
     """
 
     def __init__(self, reactor: Any) -> None:
-        self._agent = Agent(reactor, connectTimeout=5)
+        self._client = HTTPClient(Agent(reactor, connectTimeout=5))
 
     async def health(self, port: int) -> dict[str, Any] | None:
         """What `/health` says; None when nobody answers, or not with 200."""
-        url = f"http://127.0.0.1:{port}/health".encode()
         try:
-            response = await self._agent.request(b"GET", url)
-            body = await readBody(response)
-        except (ConnectError, ResponseFailed, ResponseNeverReceived):
+            response = await self._client.get(f"http://127.0.0.1:{port}/health")
+            answer: dict[str, Any] = await response.json()
+        except _NO_ANSWER as error:
+            _pass_on_cancellation(error)
             return None
-        if response.code != 200:
-            return None
-        answer: dict[str, Any] = json.loads(body)
-        return answer
+        return answer if response.code == 200 else None
 
     async def chat(self, port: int, prompt: str, tokens: int, piece: Callable[[str], None]) -> str:
         """Have one streamed chat.
@@ -135,19 +119,14 @@ class Asking:
             "max_tokens": tokens,
             "stream": True,
         }
-        url = f"http://127.0.0.1:{port}/v1/chat/completions".encode()
-        kind = Headers({b"Content-Type": [b"application/json"]})
+        url = f"http://127.0.0.1:{port}/v1/chat/completions"
         try:
-            response = await self._agent.request(
-                b"POST", url, kind, _Body(json.dumps(ask).encode())
-            )
-        except (ConnectError, ResponseFailed, ResponseNeverReceived) as error:
+            response = await self._client.post(url, json=ask, unbuffered=True)
+        except _NO_ANSWER as error:
+            _pass_on_cancellation(error)
             raise ChatFailed(f"the balancer did not answer: {error}") from error
         if response.code != 200:
-            body = await readBody(response)
-            raise ChatFailed(
-                f"the balancer answered {response.code}: {body.decode(errors='replace')}"
-            )
+            raise ChatFailed(f"the balancer answered {response.code}: {await response.text()}")
         stream = _Stream(piece)
         response.deliverBody(stream)
         await stream.done

@@ -16,15 +16,17 @@ from typing import Any, TextIO
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from paddler.asking import Asking, ChatFailed
 from paddler.children import Child, Family
+from paddler.coercions import boolean, text, whole
 from paddler.foreground import on_signals
 from paddler.llamaserver import NO_LLAMA_SERVER, LlamaServer, find_llama_server, free_ports
-from paddler.options import Option, PaddlerOptions, boolean, text, whole
+from paddler.options import Option, PaddlerOptions
 from paddler.tinymodel import MODEL_TOOLS_MISSING, write_tiny_model
 
 __all__ = ["DemoSettings", "Options", "run_demo"]
@@ -145,7 +147,7 @@ class Demo:
 
     def stop(self) -> None:
         """End it, wherever it is."""
-        if self._running is not None:
+        if self._running is not None and not self._running.called:
             self._say("\nStopping.")
             self._running.cancel()
 
@@ -279,13 +281,31 @@ def run_demo(settings: DemoSettings, reactor: Any) -> int:
     demo = Demo(settings, reactor, sys.stdout)
     codes = [1]
 
+    ended: Deferred[None] = Deferred()
+
+    def stop() -> None:
+        try:
+            reactor.stop()
+        except ReactorNotRunning:
+            pass  # it is stopping already
+
+    def finish(result: object) -> None:
+        ended.callback(None)
+        stop()
+
     def begin() -> None:
         running = Deferred.fromCoroutine(demo.run())
         running.addCallback(codes.append)
         running.addErrback(lambda failure: log.failure("the demo failed", failure))
-        running.addBoth(lambda _: reactor.stop())
+        running.addBoth(finish)
+
+    def end() -> Deferred[None]:
+        demo.stop()
+        return ended
 
     reactor.callWhenRunning(begin)
-    on_signals(reactor, demo.stop, demo.kill)
+    # Whatever stops the reactor, it waits for the processes that the demo started.
+    reactor.addSystemEventTrigger("before", "shutdown", end)
+    on_signals(reactor, stop, demo.kill, before_running=True)
     reactor.run()
     return codes[-1]

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from twisted.application.service import IService
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 
 __all__ = ["on_signals", "run_service"]
@@ -24,7 +25,13 @@ log = Logger()
 _ENDED_BY_SIGTERM = 143
 
 
-def on_signals(reactor: Any, stop: Callable[[], object], stop_now: Callable[[], object]) -> None:
+def on_signals(
+    reactor: Any,
+    stop: Callable[[], object],
+    stop_now: Callable[[], object],
+    *,
+    before_running: bool = False,
+) -> None:
     """Have `stop` called at the first SIGINT, SIGTERM or SIGHUP, and end at the second.
 
     Twisted's own answer to a second signal is a traceback, and it goes on running. One that
@@ -33,22 +40,32 @@ def on_signals(reactor: Any, stop: Callable[[], object], stop_now: Callable[[], 
     :param stop: called once, in the reactor.
     :param stop_now: called at the second one, in the signal handler, just before the process
         ends with the code 143.
+    :param before_running: also for signals that come before the reactor runs; `stop` is then
+        called once it does.
     """
     seen: list[int] = []
 
     def received(number: int, frame: FrameType | None) -> None:
         seen.append(number)
         if len(seen) == 1:
-            reactor.callFromThread(stop)
+            reactor.callFromThread(stop_once)
             return
         stop_now()
         os._exit(_ENDED_BY_SIGTERM)
+
+    def stop_once() -> None:
+        try:
+            stop()
+        except ReactorNotRunning:
+            pass  # it is stopping already
 
     def install() -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, received)
 
+    if before_running:
+        install()
     # The reactor installs its own when it starts to run.
     reactor.callWhenRunning(install)
 
@@ -65,13 +82,14 @@ def run_service(service: IService, reactor: Any) -> None:
     globalLogBeginner.beginLoggingTo(
         [textFileLogObserver(sys.stdout)], redirectStandardIO=False, discardBuffer=False
     )
-    service.privilegedStartService()
-    service.startService()
-    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
 
     def stop() -> None:
         log.info("stopping; a second signal ends it at once")
         reactor.stop()
 
-    on_signals(reactor, stop, sys.stdout.flush)
-    reactor.run()
+    on_signals(reactor, stop, lambda: None, before_running=True)
+    service.privilegedStartService()
+    service.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    # With handlers of its own the reactor would take over for a moment at its start.
+    reactor.run(installSignalHandlers=False)

@@ -35,8 +35,10 @@ BLOCKING_ISSUES: frozenset[Issue] = frozenset(
     ("unreachable", "loading", "bad_status", "bad_json", "timeout")
 )
 
-_Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
-_Host = Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[^\s/@?#\x00-\x1f\x7f]+$")]
+# Both end up in log lines, so neither may hold what ends a line or steers a terminal.
+_CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+_Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=rf"^[^{_CONTROLS}]+$")]
+_Host = Annotated[str, Meta(min_length=1, max_length=253, pattern=rf"^[^\s/@?#\[\]{_CONTROLS}]+$")]
 
 
 @attrs.frozen
@@ -96,6 +98,8 @@ class Report:
             return _report_decoder.decode(text)
         except UnicodeDecodeError:
             raise MalformedReport("a report is JSON in UTF-8") from None
+        except RecursionError:
+            raise MalformedReport("a report is not nested so deeply") from None
         except msgspec.ValidationError as error:
             problem, _, path = str(error).partition(" - at `$")
             field = path.rstrip("`").lstrip(".")

@@ -1,4 +1,4 @@
-"""`python -m tests`: runs the tests with trial and closes with `N passed, N failed` alone on a line.
+"""`python -m tests`: runs the tests with trial; `N passed, N failed` stands on its last line.
 
     python -m tests                 everything that `make test` runs
     python -m tests --long          what takes longer: every module of tests/long

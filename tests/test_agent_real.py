@@ -191,12 +191,12 @@ class RealAgentTests(TestCase):
     async def test_sleeping(self) -> None:
         """A server that may sleep falls asleep although it is watched, and is left asleep."""
         await self.llama.start("--sleep-idle-seconds", "1")
-        self.start_agent()
+        self.start_agent("--reporting-interval=200ms")
         await self.reported("a report", lambda report: report.slots_total)
         report = await self.reported("sleep", lambda report: report.sleeping)
         self.assertEqual((report.slots_total, report.slots_busy, report.issues), (2, None, ()))
         told = len(self.management.reports)
-        await until(lambda: len(self.management.reports) >= told + 5, within=10)
+        await until(lambda: len(self.management.reports) >= told + 15, within=10)
         self.assertTrue(all(report.sleeping for _, report in self.management.reports[told:]))
         await fetch(self.llama.port, "/completion", COMPLETION)
         await self.reported("being awake", lambda report: not report.sleeping)
@@ -221,7 +221,7 @@ class RealAgentTests(TestCase):
     async def test_hanging(self) -> None:
         """A server that accepts and says nothing is late, and then in time again."""
         await self.llama.start()
-        self.start_agent()
+        self.start_agent("--reporting-interval=200ms")
         await self.reported("a report", lambda report: report.slots_total)
         self.llama.signal(signal.SIGSTOP)
         report = await self.reported("the issue", lambda report: report.issues, within=6.0)
@@ -252,7 +252,7 @@ class RealAgentTests(TestCase):
             await until(lambda told=told: len(self.management.reports) > told + 1)
             if not coming:
                 await self.management.stop()
-                await deferLater(reactor, 2.5)
+                await deferLater(reactor, 1.5)
         said = [line for line in self.lines if line.startswith("the balancer")]
         self.assertEqual(len(said), 4, said)
         self.assertTrue(said[3].endswith("takes reports again"))
@@ -271,7 +271,7 @@ class RealAgentTests(TestCase):
     async def test_goodbye(self) -> None:
         """An agent that stops takes its leave, and nothing of it stays open."""
         await self.llama.start()
-        self.start_agent()
+        self.start_agent("--reporting-interval=200ms")
         await self.reported("a report", lambda report: report.slots_total)
         agent_id = agent_id_for("one", self.management.last.external)
         began = reactor.seconds()
@@ -307,7 +307,7 @@ class RealAgentTests(TestCase):
         factory = WrappingFactory(Factory.forProtocol(Other))
         listening = reactor.listenTCP(self.llama.port, factory, interface="127.0.0.1")
         self.addCleanup(listening.stopListening)
-        self.start_agent()
+        self.start_agent("--reporting-interval=200ms")
         report = await self.reported("a report", lambda report: report.issues)
         self.assertEqual(report.issues, ("bad_status",))
         await until(lambda: not factory.protocols)

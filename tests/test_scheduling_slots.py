@@ -82,7 +82,14 @@ class SampleTests(SynchronousTestCase):
 
     def test_others(self) -> None:
         """What a sample shows beyond our own count is others' work."""
-        for own, busy, foreign in ((0, 0, 0), (0, 3, 3), (1, 3, 2), (2, 2, 0), (3, 1, 0), (4, 4, 0)):
+        for own, busy, foreign in (
+            (0, 0, 0),
+            (0, 3, 3),
+            (1, 3, 2),
+            (2, 2, 0),
+            (3, 1, 0),
+            (4, 4, 0),
+        ):
             upstream = _upstream()
             for _ in range(own):
                 upstream.take(1, 100)
@@ -183,7 +190,7 @@ class ClientLeftTests(SynchronousTestCase):
 
     def test_counted_once_at_any_distance(self) -> None:
         """However close a sample is to the close, the slot is counted once."""
-        for hundredths in range(0, 100):
+        for hundredths in range(100):
             upstream = self.left(at=105.013)
             _hear(upstream, 105.013 + hundredths / 100, 1)
             self.assertEqual(_numbers(upstream), (0, 0, 1, 3), hundredths)
@@ -201,7 +208,9 @@ class ClientLeftTests(SynchronousTestCase):
         upstream.give_back(upstream.take(1, 105), 106, client_left=True)
         _hear(upstream, 108, 2)
         self.assertEqual(upstream.client_left, 2)
-        self.assertEqual([(left.slots, left.closed_at) for left in upstream._left], [(1, 105), (1, 106)])
+        self.assertEqual(
+            [(left.slots, left.closed_at) for left in upstream._left], [(1, 105), (1, 106)]
+        )
 
     def test_young_beside_old(self) -> None:
         """A sample judges those it can judge; younger ones wait for the next."""

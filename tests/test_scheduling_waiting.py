@@ -24,7 +24,9 @@ class WaitingQueueTests(SynchronousTestCase):
     def test_empty(self) -> None:
         """Nobody is first in an empty line."""
         queue = WaitingQueue()
-        self.assertEqual((len(queue), queue.bytes, queue.first(), queue.first(5)), (0, 0, None, None))
+        self.assertEqual(
+            (len(queue), queue.bytes, queue.first(), queue.first(5)), (0, 0, None, None)
+        )
 
     def test_first_come(self) -> None:
         """Whoever came first is next, whatever the weight."""
@@ -79,7 +81,9 @@ class WaitingQueueTests(SynchronousTestCase):
         for _ in range(5000):
             choice = random.random()
             if choice < 0.5 or not live:
-                waiter = gone.pop() if gone and choice < 0.1 else Waiter(random.choice((1, 1, 2, 5)), 0)
+                waiter = (
+                    gone.pop() if gone and choice < 0.1 else Waiter(random.choice((1, 1, 2, 5)), 0)
+                )
                 queue.enter(waiter)
                 live.append(waiter)
             else:

@@ -11,17 +11,8 @@ from pathlib import Path
 import attrs
 from twisted.python import usage
 
-from paddler.options import (
-    Option,
-    PaddlerOptions,
-    choice,
-    duration,
-    host,
-    path_of_secret,
-    port,
-    read_secret,
-    text,
-)
+from paddler.coercions import choice, duration, host, path_of_secret, port, read_secret, text
+from paddler.options import Option, PaddlerOptions
 from paddler.values import Address, agent_id_for
 
 __all__ = ["AgentOptions", "AgentSettings"]

@@ -140,9 +140,12 @@ class Admission:
             self._timer = None
         # Those whose grant is on its way still get it.
         waiting = {w: d for w, d in self._pending.items() if w not in self._granted}
+        # The last in line first: what was kept for the first is granted to nobody behind it.
+        for waiter in sorted(waiting, key=lambda waiter: waiter.place, reverse=True):
+            outcome = self._scheduler.cancel(waiter, self._clock.seconds())
+            assert not outcome.grants
         for waiter, deferred in waiting.items():
             if self._pending.pop(waiter, None) is not None:
-                self._scheduler.cancel(waiter, self._clock.seconds())
                 deferred.errback(Stopping())
 
     # Inside.
@@ -174,10 +177,11 @@ class Admission:
         """A waiter's Deferred was cancelled: by its client's leaving or by its deadline."""
         del self._pending[waiter]
         lease = self._granted.pop(waiter, None)
+        now = self._clock.seconds()
         if lease is not None:
-            self.release(lease)
+            self._carry_out(self._scheduler.take_back(lease, now))
         else:
-            self._carry_out(self._scheduler.cancel(waiter, self._clock.seconds()))
+            self._carry_out(self._scheduler.cancel(waiter, now))
 
     def _timed_out(self, result: object, timeout: float) -> object:
         """Give the deadline's cancellation its own name."""

@@ -31,6 +31,7 @@ from paddler.balancer.readings import (
 from paddler.balancer.refusals import RefusedReports
 from paddler.errors import (
     BodyTooLarge,
+    MalformedReport,
     MalformedRequest,
     MethodNotAllowed,
     NoSuchPage,
@@ -126,7 +127,7 @@ class _Management:
         # One a second from each agent: nothing here may be slow, or be logged each time.
         try:
             agent_id = _agent_id(raw_id)
-            report = Report.from_json(_body(request))
+            report = _read_report(request)
         except PaddlerError as error:
             self._refusals.refused(_sender(request), raw_id.decode("utf-8", "replace"), str(error))
             raise
@@ -213,16 +214,21 @@ def _dashboard(request: Request, raw_id: bytes) -> None:
     send_dashboard(request)
 
 
-def _body(request: Request) -> bytes:
-    """A report's bytes.
+def _read_report(request: Request) -> Report:
+    """The report that a request brings.
 
-    :raises BodyTooLarge: there are more than a report has.
+    :raises BodyTooLarge: it has more bytes than a report has.
+    :raises MalformedReport: it can't be understood.
     """
     content = request.content
     body: bytes = b"" if content is None else content.read(REPORT_LIMIT + 1)
     if len(body) > REPORT_LIMIT:
         raise BodyTooLarge(REPORT_LIMIT)
-    return body
+    try:
+        return Report.from_json(body)
+    except RecursionError:
+        # msgspec goes down into fields that nobody knows, too.
+        raise MalformedReport("a report is not nested as deeply as this") from None
 
 
 def _agent_id(raw: bytes) -> str:

@@ -7,9 +7,7 @@ from pathlib import Path
 import attrs
 
 from paddler.balancer.requests import Doors
-from paddler.options import (
-    Option,
-    PaddlerOptions,
+from paddler.coercions import (
     boolean,
     choice,
     duration,
@@ -22,6 +20,7 @@ from paddler.options import (
     text,
     whole,
 )
+from paddler.options import Option, PaddlerOptions
 
 __all__ = ["BalancerOptions", "BalancerSettings"]
 

@@ -78,8 +78,11 @@ class Fleet:
             del self._by_agent[upstream.agent_id]
         upstream.agent_id = agent_id
         self._by_agent[agent_id] = upstream
-        if joins or report.agent_name != upstream.report.agent_name:
-            self._rename(upstream, report.agent_name)
+        if joins:
+            self._name(upstream, report.agent_name)
+        elif report.agent_name != upstream.report.agent_name:
+            self._names.discard(upstream.name)
+            self._name(upstream, report.agent_name)
         upstream.address = report.external
         upstream.hear(report, now)
         if joins:
@@ -157,9 +160,8 @@ class Fleet:
             self.index(upstream)
         return notes
 
-    def _rename(self, upstream: Upstream, wanted: str) -> None:
+    def _name(self, upstream: Upstream, wanted: str) -> None:
         """Give it a name that nobody else has."""
-        self._names.discard(upstream.name)
         name = wanted
         numbers = count(2)
         while name in self._names:

@@ -10,13 +10,18 @@ from collections import deque
 
 import attrs
 
-__all__ = ["CountHistory"]
+__all__ = ["CountHistory", "grain_of"]
 
 #: Seconds that are remembered: samples come at least every few seconds.
 SPAN = 15.0
 #: Seconds in which only the largest and the last value are told apart, so that memory
 #: is bounded however often the number changes.
 GRAIN = 0.05
+
+
+def grain_of(moment: float) -> int:
+    """The number of the grain that a moment is in."""
+    return int(moment / GRAIN)
 
 
 @attrs.define
@@ -37,7 +42,7 @@ class CountHistory:
 
     def put(self, count: int, now: float) -> None:
         """The number is `count` from `now` on."""
-        index = int(now / GRAIN)
+        index = grain_of(now)
         stretches = self._stretches
         # A clock that was set back must not bring the order into disorder.
         if stretches and index <= stretches[-1].index:
@@ -53,7 +58,7 @@ class CountHistory:
 
     def most_between(self, since: float, until: float) -> int:
         """The largest it was from `since` to `until`; at most a grain more on each side."""
-        first, last = int(since / GRAIN), int(until / GRAIN)
+        first, last = grain_of(since), grain_of(until)
         most = 0
         for stretch in reversed(self._stretches):
             if stretch.index > last:

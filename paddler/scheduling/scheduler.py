@@ -111,11 +111,14 @@ class Scheduler:
     def request(self, waiter: Waiter, now: float) -> Outcome:
         """A request wants slots: granted now, or it waits.
 
+        One that waited before gets its old place, however many wait by now.
+
         :raises QueueFull: it would have to wait and there is no room.
         """
+        new = waiter.place < 0
         self._queue.enter(waiter)
         outcome = self._outcome(now)
-        if waiter.waiting and len(self._queue) > self._waiting_limit:
+        if new and waiter.waiting and len(self._queue) > self._waiting_limit:
             self._queue.leave(waiter)
             # All that fitted before it came was granted before it came.
             assert not outcome.grants
@@ -137,6 +140,10 @@ class Scheduler:
         if problem is None:
             held, mean = now - lease.granted_at, self._mean_hold
             self._mean_hold = held if mean is None else 0.95 * mean + 0.05 * held
+        return self._end(lease, now, client_left=False)
+
+    def take_back(self, lease: Lease, now: float) -> Outcome:
+        """A lease that was never used ends: its slots are free and nothing is learnt from it."""
         return self._end(lease, now, client_left=False)
 
     def abandon(self, lease: Lease, now: float) -> Outcome:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import attrs
 
-from paddler.scheduling.history import GRAIN, CountHistory
+from paddler.scheduling.history import CountHistory, grain_of
 from paddler.values import BLOCKING_ISSUES, Address, Issue, Report
 
 __all__ = ["ClientLeft", "Lease", "State", "Upstream"]
@@ -193,9 +193,9 @@ class Upstream:
         own = self._counts.most_between(sampled_at - SLACK, sampled_at + SLACK)
         beyond = max(0, busy - own)
         # Younger ones were in our own count within the slack: this sample can't judge them.
-        judged = sampled_at - SLACK - GRAIN
-        old = [left for left in self._left if left.closed_at < judged]
-        young = [left for left in self._left if left.closed_at >= judged]
+        judged = grain_of(sampled_at - SLACK)
+        old = [left for left in self._left if grain_of(left.closed_at) < judged]
+        young = [left for left in self._left if grain_of(left.closed_at) >= judged]
         self._left = _newest(old, beyond) + young
         self.foreign_busy = beyond - (self.client_left - sum(left.slots for left in young))
 

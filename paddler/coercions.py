@@ -1,0 +1,150 @@
+"""Readings of options' values: from what was written to what was meant.
+
+Each raises ValueError saying what fits; who calls it says what was given and where.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+__all__ = [
+    "boolean",
+    "choice",
+    "duration",
+    "host",
+    "is_boolean",
+    "listening_port",
+    "path_of_secret",
+    "port",
+    "positive",
+    "read_secret",
+    "text",
+    "whole",
+]
+
+_TRUE = frozenset(("true", "1", "yes", "on"))
+_FALSE = frozenset(("false", "0", "no", "off"))
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h|)")
+
+
+def is_boolean(raw: str) -> bool:
+    """Whether `boolean` takes it."""
+    return raw.lower() in _TRUE | _FALSE
+
+
+def boolean(raw: str) -> bool:
+    """true/false/1/0/yes/no/on/off, in any case.
+
+    :raises ValueError: saying what fits.
+    """
+    word = raw.lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ValueError("true or false (also 1/0, yes/no, on/off)")
+
+
+def duration(raw: str) -> float:
+    """Seconds from `500ms`, `60s`, `2m`, `1h` or a bare number of seconds.
+
+    :raises ValueError: saying what fits.
+    """
+    found = _DURATION.fullmatch(raw)
+    if found is None:
+        raise ValueError("a duration such as 500ms, 60s or 2m (a bare number is seconds)")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def positive(of: Callable[[str], float]) -> Callable[[str], float]:
+    """The same values without zero."""
+
+    def coerce(raw: str) -> float:
+        value = of(raw)
+        if value <= 0:
+            raise ValueError("more than 0")
+        return value
+
+    return coerce
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Whole numbers from `least` to `most`."""
+
+    def coerce(raw: str) -> int:
+        number = int(raw) if re.fullmatch(r"[0-9]{1,18}", raw) else -1
+        if number < least or (most is not None and number > most):
+            reach = f"a whole number from {least}"
+            raise ValueError(reach if most is None else f"{reach} to {most}")
+        return number
+
+    return coerce
+
+
+#: A port that something listens on.
+port = whole(1, 65535)
+#: A port to listen on: 0 lets the system choose one.
+listening_port = whole(0, 65535)
+
+
+def host(raw: str) -> str:
+    """A host name (underscores are allowed) or an IP address.
+
+    :raises ValueError: saying what fits.
+    """
+    if raw.startswith("aws:metadata:"):
+        raise ValueError("a host name or address (aws:metadata is not built into this version)")
+    bare = raw[1:-1] if raw.startswith("[") and raw.endswith("]") else raw
+    if not bare or "://" in bare or re.search(r"[\s/@?#]", bare) or bare.count(":") == 1:
+        raise ValueError("a host name or address, without scheme or port")
+    return bare
+
+
+def choice(*words: str) -> Callable[[str], str]:
+    """One of a few words."""
+
+    def coerce(raw: str) -> str:
+        if raw not in words:
+            raise ValueError(" or ".join(words))
+        return raw
+
+    return coerce
+
+
+def text(raw: str) -> str:
+    """Printable text that is not empty.
+
+    :raises ValueError: saying what fits.
+    """
+    if not raw.strip() or not raw.isprintable():
+        raise ValueError("printable text")
+    return raw
+
+
+def read_secret(path: Path) -> str:
+    """The one line that a secret's file holds.
+
+    :raises ValueError: saying what is wrong with the file.
+    """
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"a file that can be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ValueError("a text file") from None
+    if not secret or not secret.isascii() or not secret.isprintable() or " " in secret:
+        raise ValueError("a file that holds one line of printable ASCII without spaces")
+    return secret
+
+
+def path_of_secret(raw: str) -> Path:
+    """The path of a file that holds a secret; it is read once here to see that it can be.
+
+    :raises ValueError: saying what is wrong with the file.
+    """
+    path = Path(raw).expanduser().absolute()
+    read_secret(path)
+    return path

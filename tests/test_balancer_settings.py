@@ -1,0 +1,110 @@
+"""The balancer's options become its settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from paddler.balancer.requests import Doors
+from paddler.balancer.settings import BalancerOptions, BalancerSettings
+
+DEFAULTS = BalancerSettings(
+    management="tcp:8085:interface=127.0.0.1:backlog=1024",
+    reverseproxy="tcp:8086:interface=127.0.0.1:backlog=1024",
+    token=None,
+    allowed_origins=(),
+    dashboard=False,
+    doors=Doors(slots=False, admin=False),
+    rewrite_host=False,
+    buffer_size=1000,
+    buffer_timeout=60.0,
+    connect_timeout=5.0,
+    agent_expiry=3,
+    shutdown_grace=30.0,
+    statsd=False,
+    remarks=(),
+)
+
+
+def parsed(*words: str) -> BalancerOptions:
+    """Options of a command line, in an empty environment."""
+    options = BalancerOptions()
+    options.environment = {}
+    options.parseOptions(words)
+    return options
+
+
+class SettingsTests(SynchronousTestCase):
+    """Each option, and what it settles."""
+
+    def test_defaults(self) -> None:
+        """Nothing given."""
+        self.assertEqual(parsed().settings(), DEFAULTS)
+
+    def test_each(self) -> None:
+        """One option at a time."""
+        for word, changes in (
+            (
+                "--management-host=0.0.0.0",
+                {"management": "tcp:8085:interface=0.0.0.0:backlog=1024"},
+            ),
+            ("--management-host=::1", {"management": "tcp:8085:interface=\\:\\:1:backlog=1024"}),
+            ("--management-port=1", {"management": "tcp:1:interface=127.0.0.1:backlog=1024"}),
+            ("--management-endpoint=unix:/p", {"management": "unix:/p"}),
+            ("--reverseproxy-port=1", {"reverseproxy": "tcp:1:interface=127.0.0.1:backlog=1024"}),
+            ("--reverseproxy-endpoint=unix:/p", {"reverseproxy": "unix:/p"}),
+            ("--management-dashboard-enable", {"dashboard": True}),
+            (
+                "--management-cors-allowed-host=https://A.example",
+                {"allowed_origins": ("https://a.example",)},
+            ),
+            ("--request-buffer-size=0", {"buffer_size": 0}),
+            ("--request-buffer-timeout=2m", {"buffer_timeout": 120.0}),
+            ("--rewrite-host-header", {"rewrite_host": True}),
+            ("--slots-endpoint-enable=true", {"doors": Doors(slots=True)}),
+            ("--admin-endpoints-enable=true", {"doors": Doors(admin=True)}),
+            ("--upstream-connect-timeout=1s", {"connect_timeout": 1.0}),
+            ("--agent-expiry=5", {"agent_expiry": 5}),
+            ("--shutdown-grace=0", {"shutdown_grace": 0.0}),
+            ("--statsd-enable=true", {"statsd": True}),
+            ("--balancing=idle-slots", {}),
+        ):
+            wanted = {field: getattr(DEFAULTS, field) for field in DEFAULTS.__slots__[:-1]}
+            self.assertEqual(
+                parsed(word).settings(), BalancerSettings(**{**wanted, **changes}), word
+            )
+
+    def test_command_line_of_the_old_readme(self) -> None:
+        """A command line of Paddler's own README works as it is written."""
+        words = (
+            "--management-host 127.0.0.1 --management-port 8085 --reverseproxy-host 127.0.0.1 "
+            "--reverseproxy-port 8080 --management-dashboard-enable=true --statsd-enable=true "
+            "--statsd-host=127.0.0.1 --statsd-port=8125 --statsd-scheme=http"
+        )
+        settings = parsed(*words.split()).settings()
+        self.assertEqual((settings.dashboard, settings.statsd), (True, True))
+        self.assertIn("8080", settings.reverseproxy)
+
+    def test_token(self) -> None:
+        """The token comes from its file and is not shown."""
+        path = Path(self.mktemp())
+        path.write_text("s3cret\n")
+        settings = parsed(f"--management-token-file={path}").settings()
+        self.assertEqual(settings.token, "s3cret")
+        self.assertNotIn("s3cret", repr(settings))
+
+    def test_refused(self) -> None:
+        """What contradicts itself, does not fit, or is not built yet."""
+        for words, named in (
+            (("--management-endpoint=unix:/p", "--management-port=1"), "--management-endpoint"),
+            (("--reverseproxy-endpoint=unix:/p", "--reverseproxy-host=h"), "--reverseproxy-host"),
+            (("--balancing=prefix",), "--balancing"),
+            (("--max-tries=3",), "not built"),
+            (("--quarantine=3s",), "not built"),
+            (("--request-buffer-timeout=0",), "more than 0"),
+            (("--management-cors-allowed-host=ftp://x",), "origin"),
+            (("--management-cors-allowed-host=https://x/y",), "origin"),
+        ):
+            error = self.assertRaises(SystemExit, parsed, *words)
+            self.assertIn(named, str(error.code))

@@ -1,0 +1,127 @@
+"""What a request asks of the fleet."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from paddler.balancer.requests import Destination, Doors, destination, target_of, weigh
+from paddler.errors import AdminEndpointDisabled, MalformedRequest, SlotsEndpointDisabled
+
+SLOT_PATHS = """/completion /completions /v1/completions /chat/completions /v1/chat/completions
+/api/chat /v1/responses /responses /v1/messages /infill /embedding /embeddings /v1/embeddings
+/rerank /reranking /v1/rerank /v1/reranking /v1/audio/transcriptions /audio/transcriptions
+/anything""".split()
+FREE_PATHS = """/tokenize /detokenize /apply-template /v1/responses/input_tokens
+/v1/messages/count_tokens""".split()
+
+
+class TargetTests(SynchronousTestCase):
+    """Request targets."""
+
+    def test_paths(self) -> None:
+        """The path is decoded and normalised to match with; what is sent on is as it came."""
+        for uri, path, sent in (
+            (b"/a?b=%2F", "/a", b"/a?b=%2F"),
+            (b"/%73lots", "/slots", b"/%73lots"),
+            (b"//slots", "/slots", b"//slots"),
+            (b"/x/../slots/", "/slots", b"/x/../slots/"),
+            (b"/./slots", "/slots", b"/./slots"),
+            (b"/slots%2F0", "/slots/0", b"/slots%2F0"),
+            (b"/../..", "/", b"/../.."),
+            (b"http://h:1/a?b", "/a", b"/a?b"),
+            (b"HTTPS://h", "/", b"/"),
+            (b"http://h?b", "/", b"/?b"),
+            (b"/%FF", "/\xff", b"/%FF"),
+            (b"/a?u=http://h/b", "/a", b"/a?u=http://h/b"),
+        ):
+            target = target_of(uri)
+            self.assertEqual((target.path, target.sent), (path, sent), uri)
+
+    def test_not_a_path(self) -> None:
+        """What is no path is refused."""
+        for uri in (b"*", b"host:80", b"ftp://h/a", b"", b"a/b"):
+            self.assertRaises(MalformedRequest, target_of, uri)
+
+
+class DestinationTests(SynchronousTestCase):
+    """Where requests go."""
+
+    def test_posts(self) -> None:
+        """POSTs take slots, but for the few that don't."""
+        for path in SLOT_PATHS:
+            self.assertIs(destination(b"POST", path, Doors()), Destination.SLOT, path)
+        for path in FREE_PATHS:
+            self.assertIs(destination(b"POST", path, Doors()), Destination.ANY, path)
+
+    def test_others(self) -> None:
+        """What is no POST takes no slot; health is answered here."""
+        for method in (b"GET", b"HEAD", b"OPTIONS", b"DELETE"):
+            self.assertIs(destination(method, "/v1/models", Doors()), Destination.ANY)
+        for path in ("/health", "/v1/health"):
+            self.assertIs(destination(b"GET", path, Doors()), Destination.HEALTH)
+            self.assertIs(destination(b"OPTIONS", path, Doors()), Destination.ANY)
+
+    def test_closed(self) -> None:
+        """What is closed is closed for every method that it is closed for, and no other path."""
+        for path in ("/slots",):
+            self.assertRaises(SlotsEndpointDisabled, destination, b"GET", path, Doors(admin=True))
+        closed = """/slots/0 /metrics /models/load /models/a/b /lora-adapters /cvectors
+            /cvectors/0 /tools /cors-proxy""".split()
+        for path in closed:
+            for method in (b"GET", b"POST", b"HEAD"):
+                error = self.assertRaises(
+                    AdminEndpointDisabled, destination, method, path, Doors(slots=True)
+                )
+                self.assertIn(path, str(error))
+            self.assertIsNotNone(destination(b"GET", path, Doors(admin=True)))
+        self.assertRaises(AdminEndpointDisabled, destination, b"POST", "/props", Doors())
+        for path in ("/props", "/models", "/v1/models", "/", "/slotsmachine", "/toolsmith"):
+            self.assertIs(destination(b"GET", path, Doors()), Destination.ANY, path)
+
+
+class WeightTests(SynchronousTestCase):
+    """How many slots a body takes."""
+
+    def test_weights(self) -> None:
+        """As many as answers times prompts, inputs or documents."""
+        for path, body, weight in (
+            ("/completion", b'{"prompt":"a"}', 1),
+            ("/completion", b'{"prompt":["a","b","c"]}', 3),
+            ("/completion", b'{"prompt":["a","b"],"n":3}', 6),
+            ("/v1/completions", b'{"prompt" : [ [1,2], "b" ] }', 2),
+            ("/completion", b'{"prompt":[1,2,3]}', 1),
+            ("/completion", b'{"prompt":[-1]}', 1),
+            ("/completion", b'{"prompt":["a",3,"b"]}', 1),
+            ("/completion", b'{"prompt":[]}', 1),
+            ("/completion", b'{"prompt":{"prompt_string":"a"}}', 1),
+            ("/completion", b'{"prompt":null}', 1),
+            ("/v1/chat/completions", b'{"n":4,"prompt":["a","b"]}', 4),
+            ("/v1/chat/completions", b'{"n_cmpl":2}', 2),
+            ("/v1/chat/completions", b'{"n":0}', 1),
+            ("/v1/chat/completions", b'{"n":-2}', 1),
+            ("/v1/chat/completions", b'{"n":"3"}', 1),
+            ("/v1/chat/completions", b'{"n":null}', 1),
+            ("/v1/chat/completions", b'{"n":99999999999999999999}', 1),
+            ("/v1/embeddings", b'{"input":["a","b"]}', 2),
+            ("/embedding", b'{"content":["a","b","c"]}', 3),
+            ("/v1/embeddings", b'{"input":[1,2,3]}', 1),
+            ("/v1/rerank", b'{"query":"q","documents":["a","b"]}', 2),
+            ("/rerank", b'{"query":"q","texts":["a","b","c"]}', 3),
+            ("/v1/messages", b'{"n":3}', 1),
+            ("/infill", b'{"input_extra":[{}]}', 1),
+        ):
+            self.assertEqual(weigh(path, body), (weight, body), body)
+
+    def test_unreadable(self) -> None:
+        """What can't be read takes one slot and is passed on as it is."""
+        nested = b'{"prompt":' + b"[" * 100_000
+        for body in (b"", b"{", b"[1]", b"3", b"\xff", b'{"a":"\xff"}', b"--form", nested):
+            self.assertEqual(weigh("/completion", body), (1, body))
+
+    def test_id_slot(self) -> None:
+        """`id_slot` goes, however it is written; the rest stays as it is."""
+        for body in (
+            b'{"id_slot":1,"a":1.50,"b":[ 1 ]}',
+            b'{"a":1.50,"id\\u005fslot":-1,"b":[ 1 ]}',
+        ):
+            self.assertEqual(weigh("/completion", body), (1, b'{"a":1.50,"b":[ 1 ]}'))
