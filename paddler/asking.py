@@ -11,8 +11,8 @@ from typing import Any
 
 import attrs
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectError, ConnectingCancelledError
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, ResponseDone, ResponseFailed
@@ -77,16 +77,6 @@ class _Stream(Protocol):
             self.done.errback(ChatFailed(self._problem))
 
 
-#: What a request ends in when there is no answer; being cancelled hides among them.
-_NO_ANSWER = (ConnectError, ConnectingCancelledError, ResponseFailed)
-
-
-def _pass_on_cancellation(error: Exception) -> None:
-    reasons = error.reasons if isinstance(error, ResponseFailed) else [Failure(error)]
-    if any(reason.check(CancelledError, ConnectingCancelledError) for reason in reasons):
-        raise CancelledError from None
-
-
 class Asking:
     """A client for servers on the loopback.
 
@@ -101,8 +91,7 @@ class Asking:
         try:
             response = await self._client.get(f"http://127.0.0.1:{port}/health")
             answer: dict[str, Any] = await response.json()
-        except _NO_ANSWER as error:
-            _pass_on_cancellation(error)
+        except (ConnectError, ResponseFailed):
             return None
         return answer if response.code == 200 else None
 
@@ -122,8 +111,7 @@ class Asking:
         url = f"http://127.0.0.1:{port}/v1/chat/completions"
         try:
             response = await self._client.post(url, json=ask, unbuffered=True)
-        except _NO_ANSWER as error:
-            _pass_on_cancellation(error)
+        except (ConnectError, ResponseFailed) as error:
             raise ChatFailed(f"the balancer did not answer: {error}") from error
         if response.code != 200:
             raise ChatFailed(f"the balancer answered {response.code}: {await response.text()}")

@@ -20,6 +20,7 @@ __all__ = [
     "port",
     "positive",
     "read_secret",
+    "size",
     "text",
     "whole",
 ]
@@ -28,6 +29,9 @@ _TRUE = frozenset(("true", "1", "yes", "on"))
 _FALSE = frozenset(("false", "0", "no", "off"))
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h|)")
+
+_BYTES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "B": 1, "": 1}
+_SIZE = re.compile(r"([0-9]{1,12})(KiB|MiB|GiB|B|)")
 
 
 def is_boolean(raw: str) -> bool:
@@ -57,6 +61,17 @@ def duration(raw: str) -> float:
     if found is None:
         raise ValueError("a duration such as 500ms, 60s or 2m (a bare number is seconds)")
     return float(found[1]) * _SECONDS[found[2]]
+
+
+def size(raw: str) -> int:
+    """Bytes from `64KiB`, `100MiB`, `1GiB` or a bare number of bytes.
+
+    :raises ValueError: saying what fits.
+    """
+    found = _SIZE.fullmatch(raw)
+    if found is None:
+        raise ValueError("a size such as 64KiB or 100MiB (a bare number is bytes)")
+    return int(found[1]) * _BYTES[found[2]]
 
 
 def positive(of: Callable[[str], float]) -> Callable[[str], float]:
@@ -100,6 +115,10 @@ def host(raw: str) -> str:
     bare = raw[1:-1] if raw.startswith("[") and raw.endswith("]") else raw
     if not bare or "://" in bare or re.search(r"[\s/@?#]", bare) or bare.count(":") == 1:
         raise ValueError("a host name or address, without scheme or port")
+    try:
+        bare.encode("idna")  # as the resolver will, which has no good words for it
+    except UnicodeError:
+        raise ValueError("a host name whose parts have 1 to 63 characters") from None
     return bare
 
 

@@ -11,6 +11,7 @@ import attrs
 __all__ = [
     "AdminEndpointDisabled",
     "BodyTooLarge",
+    "HeadTooLarge",
     "MalformedReport",
     "MalformedRequest",
     "MethodNotAllowed",
@@ -43,17 +44,19 @@ class PaddlerError(Exception):
 class QueueFull(PaddlerError):
     """The buffer has no room for another request.
 
-    :param limit: the most requests that may wait.
+    :param limit: the most requests, or bytes of them, that may wait.
     :param retry_after: seconds after which asking again makes sense.
+    :param unit: what the limit counts.
     """
 
     limit: int
     retry_after: int = 1
+    unit: str = "requests"
 
     def __str__(self) -> str:
         if not self.limit:
             return "all slots are busy and waiting is turned off"
-        return f"all slots are busy and {self.limit} requests wait already"
+        return f"all slots are busy and the buffer's limit of {self.limit} {self.unit} is reached"
 
 
 @attrs.define(eq=False, str=False)
@@ -236,3 +239,18 @@ class BodyTooLarge(PaddlerError):
 
     def __str__(self) -> str:
         return f"the body has more than {self.limit} bytes"
+
+
+@attrs.define(eq=False, str=False)
+class HeadTooLarge(PaddlerError):
+    """A request's line and headers are more than is taken.
+
+    :param limit: the most bytes of them all together.
+    :param headers: the most headers.
+    """
+
+    limit: int
+    headers: int
+
+    def __str__(self) -> str:
+        return f"the request has more than {self.headers} headers or {self.limit} bytes of them"

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from paddler.balancer.admission import Admission
+from paddler.balancer.limits import BodyBudget, Limits
 from paddler.balancer.proxy import ProxyResource
 from paddler.balancer.requests import Doors
 from paddler.balancer.sites import ConnectionSite
@@ -100,19 +101,25 @@ class ProxyCase(TestCase):
     timeout = 30
     buffer_size = 10
     buffer_timeout = 20.0
+    buffer_bytes = 256 * 2**20
+    limits = Limits(body=100 * 2**20, quiet=20.0, connections=1000)
     doors = Doors()
     rewrite_host = False
 
     async def setUp(self) -> None:
         scheduler = Scheduler(IdleSlots(), Random(1), self.buffer_size, 1000)
-        self.admission = Admission(reactor, scheduler, self.buffer_timeout)
+        bodies = BodyBudget(self.buffer_bytes)
+        self.admission = Admission(reactor, scheduler, self.buffer_timeout, bodies)
         self.addCleanup(self.admission.stop)
         hop = AgentHop(reactor, 5.0)
         self.proxy = ProxyResource(
             reactor, self.admission, hop, doors=self.doors, rewrite_host=self.rewrite_host
         )
-        self.site = ConnectionSite(self.proxy, reactor)
+        self.site = ConnectionSite(
+            self.proxy, reactor, "public", self.limits, bodies, self.admission.no_room_for_body
+        )
         self.listening = reactor.listenTCP(0, self.site, interface="127.0.0.1")
+        self.site.port = self.listening
         self.port = self.listening.getHost().port
         self.addCleanup(self._close)
 

@@ -10,7 +10,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from paddler.agent.asking import Answer, NoAnswer
 from paddler.agent.llamacpp import (
     Health,
-    LlamaStatus,
     Props,
     Slots,
     read_health,
@@ -252,20 +251,3 @@ class ReadModelsTests(SynchronousTestCase):
         """Whatever is not a list of models."""
         for outcome in (SILENT, KEY_REFUSED, Answer(200, b"{}"), Answer(200, b"x")):
             self.assertIsNone(read_models(outcome))
-
-
-class LlamaStatusTests(SynchronousTestCase):
-    """What is news."""
-
-    def test_news(self) -> None:
-        """Busy slots can wait for the next report; anything else can't."""
-        status = LlamaStatus(2, 0, 1.0)
-        self.assertEqual(status.news, LlamaStatus(2, 1, 2.0).news)
-        for other in (
-            LlamaStatus(3),
-            LlamaStatus(2, sleeping=True),
-            LlamaStatus(2, issues=("loading",)),
-            LlamaStatus(2, models=("m",)),
-            LlamaStatus(2, n_ctx=1),
-        ):
-            self.assertNotEqual(status.news, other.news)

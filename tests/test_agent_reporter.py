@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from paddler import __version__
 from paddler.agent.asking import Answer, NoAnswer
-from paddler.agent.llamacpp import LlamaStatus
 from paddler.agent.reporter import LONGEST_PAUSE, ReportingService, pause_after, report_of
+from paddler.agent.status import LlamaStatus
 from paddler.values import Address, Report
 from tests.agent_fakes import REFUSED, SILENT, FakeCall, agent_settings
 

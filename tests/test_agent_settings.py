@@ -129,6 +129,8 @@ class AgentOptionsTests(SynchronousTestCase):
             ("management-port", "0"),
             ("local-llamacpp-scheme", "ftp"),
             ("external-llamacpp-host", "aws:metadata:local-ipv4"),
+            ("management-host", "a..b"),
+            ("local-llamacpp-host", "a" * 64 + ".example"),
             ("name", "n" * 129),
             ("name", ""),
             ("management-token-file", "/nowhere/at/all"),

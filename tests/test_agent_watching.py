@@ -1,4 +1,4 @@
-"""Tests for paddler.agent.watching, and of its words for the log."""
+"""Tests for paddler.agent.watching and paddler.agent.status."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.agent.asking import Answer, NoAnswer
-from paddler.agent.llamacpp import LlamaStatus
+from paddler.agent.status import LlamaStatus, in_words
 from paddler.agent.watching import LlamaWatch
-from paddler.agent.wording import in_words
 from paddler.values import Address
 from tests.agent_fakes import IDLE, LOADING, OK, PROPS, REFUSED, SILENT, FakeCall
 
@@ -264,6 +263,23 @@ class LlamaWatchTests(SynchronousTestCase):
         )
         self.assertEqual((status.slots_total, status.slots_busy), (5, None))
         self.assertEqual(self.call.times("/v1/models"), 2)
+
+
+class LlamaStatusTests(SynchronousTestCase):
+    """What is news."""
+
+    def test_news(self) -> None:
+        """Busy slots can wait for the next report; anything else can't."""
+        status = LlamaStatus(2, 0, 1.0)
+        self.assertEqual(status.news, LlamaStatus(2, 1, 2.0).news)
+        for other in (
+            LlamaStatus(3),
+            LlamaStatus(2, sleeping=True),
+            LlamaStatus(2, issues=("loading",)),
+            LlamaStatus(2, models=("m",)),
+            LlamaStatus(2, n_ctx=1),
+        ):
+            self.assertNotEqual(status.news, other.news)
 
     def test_words(self) -> None:
         """Each issue has words of its own."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
+from paddler.balancer.limits import Limits
 from paddler.balancer.requests import Doors
 from paddler.balancer.settings import BalancerOptions, BalancerSettings
 
@@ -18,7 +20,9 @@ DEFAULTS = BalancerSettings(
     doors=Doors(slots=False, admin=False),
     rewrite_host=False,
     buffer_size=1000,
+    buffer_bytes=256 * 2**20,
     buffer_timeout=60.0,
+    limits=Limits(body=100 * 2**20, quiet=60.0, connections=10000),
     connect_timeout=5.0,
     agent_expiry=3,
     shutdown_grace=30.0,
@@ -61,6 +65,10 @@ class SettingsTests(SynchronousTestCase):
             ),
             ("--request-buffer-size=0", {"buffer_size": 0}),
             ("--request-buffer-timeout=2m", {"buffer_timeout": 120.0}),
+            ("--request-buffer-bytes=1GiB", {"buffer_bytes": 2**30}),
+            ("--max-request-body=64KiB", {"limits": attrs.evolve(DEFAULTS.limits, body=2**16)}),
+            ("--client-timeout=1s", {"limits": attrs.evolve(DEFAULTS.limits, quiet=1.0)}),
+            ("--max-connections=5", {"limits": attrs.evolve(DEFAULTS.limits, connections=5)}),
             ("--rewrite-host-header", {"rewrite_host": True}),
             ("--slots-endpoint-enable=true", {"doors": Doors(slots=True)}),
             ("--admin-endpoints-enable=true", {"doors": Doors(admin=True)}),

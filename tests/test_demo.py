@@ -82,7 +82,7 @@ class DemoTests(SynchronousTestCase):
         """`--once` shows a whole chat and the agent that answered, and leaves nothing."""
         ended = run_paddler("demo", "--once", "--servers", "1", "--slots", "3", more=self.marked)
         self.assertEqual((ended.code, ended.err), (0, ""), ended.out)
-        self.assertIn("1 llama-servers with 3 slots", ended.out)
+        self.assertIn("1 llama-server with 3 slots", ended.out)
         self.assertRegex(ended.out, r"model:( [a-z]+){48}\n")
         self.assertIn("Answered by agent llama-1", ended.out)
         self.assert_nothing_runs()

@@ -1,4 +1,4 @@
-"""Who holds a llama-server's slots, by its reports and our own count: `paddler.scheduling.slots`."""
+"""Who holds a llama-server's slots, by reports and our own count: `paddler.scheduling.slots`."""
 
 from __future__ import annotations
 

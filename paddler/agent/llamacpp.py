@@ -17,7 +17,6 @@ from paddler.values import Issue
 
 __all__ = [
     "Health",
-    "LlamaStatus",
     "Props",
     "Slots",
     "read_health",
@@ -27,33 +26,6 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
-
-
-@attrs.frozen
-class LlamaStatus:
-    """What is known of a llama-server after a look at it.
-
-    :param slots_total: its slots; 0 when they are not known.
-    :param slots_busy: how many were busy at `sampled_at`; None when that is not known.
-    :param sampled_at: the clock's seconds when they were read.
-    :param n_ctx: tokens that a slot's context holds.
-    :param sleeping: its model is unloaded until the next request.
-    :param issues: what is wrong, most important first.
-    :param models: the names it serves, aliases included.
-    """
-
-    slots_total: int = 0
-    slots_busy: int | None = None
-    sampled_at: float | None = None
-    n_ctx: int | None = None
-    sleeping: bool = False
-    issues: tuple[Issue, ...] = ()
-    models: tuple[str, ...] = ()
-
-    @property
-    def news(self) -> object:
-        """What the balancer must hear at once when it differs; the rest can wait."""
-        return (self.slots_total, self.n_ctx, self.sleeping, self.issues, self.models)
 
 
 @attrs.frozen

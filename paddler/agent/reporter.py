@@ -24,8 +24,8 @@ from twisted.logger import Logger
 
 from paddler import __version__
 from paddler.agent.asking import Answer, Call, NoAnswer, Outcome
-from paddler.agent.llamacpp import LlamaStatus
 from paddler.agent.settings import AgentSettings
+from paddler.agent.status import LlamaStatus
 from paddler.values import Report
 
 __all__ = ["ReportingService", "pause_after", "report_of"]

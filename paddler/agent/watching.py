@@ -16,7 +16,6 @@ from twisted.logger import Logger
 from paddler.agent.asking import Call, NoAnswer
 from paddler.agent.llamacpp import (
     Health,
-    LlamaStatus,
     Props,
     Slots,
     read_health,
@@ -25,7 +24,7 @@ from paddler.agent.llamacpp import (
     read_slots,
 )
 from paddler.agent.pace import SHORTEST, SlotsPace
-from paddler.agent.wording import in_words
+from paddler.agent.status import LlamaStatus, in_words
 from paddler.values import BLOCKING_ISSUES, Address, Issue
 
 __all__ = ["LlamaWatch"]

@@ -36,7 +36,7 @@ from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import implementer
 
 from paddler.agent.asking import Answer, NoAnswer, Outcome
-from paddler.agent.dialing import Dialing
+from paddler.dialing import Dialing
 from paddler.values import Address
 
 __all__ = ["HttpCaller", "read_body"]

@@ -21,6 +21,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from paddler.balancer.limits import BodyBudget
 from paddler.errors import QueueFull, Stopping, WaitedTooLong
 from paddler.scheduling.notes import Note
 from paddler.scheduling.scheduler import Grant, Outcome, Scheduler
@@ -39,6 +40,7 @@ class Admission:
     :param clock: the time.
     :param scheduler: decides; nobody else may call it.
     :param timeout: seconds that a request may wait.
+    :param bodies: the bytes of waiting requests.
     """
 
     _log = Logger()
@@ -46,6 +48,7 @@ class Admission:
     _clock: IReactorTime
     _scheduler: Scheduler
     timeout: float
+    bodies: BodyBudget = attrs.field(factory=BodyBudget)
     _pending: dict[Waiter, Deferred[Lease]] = attrs.field(factory=dict, init=False)
     _granted: dict[Waiter, Lease] = attrs.field(factory=dict, init=False)
     _grants: deque[Grant] = attrs.field(factory=deque, init=False)
@@ -91,6 +94,10 @@ class Admission:
     def abandon(self, lease: Lease) -> None:
         """The request's client has gone; its slots are busy until a sample says otherwise."""
         self._carry_out(self._scheduler.abandon(lease, self._clock.seconds()))
+
+    def no_room_for_body(self) -> QueueFull:
+        """The error for a request whose body the buffer has no room for."""
+        return QueueFull(self.bodies.limit or 0, self._scheduler.retry_after(), "bytes")
 
     def any_healthy(self) -> Upstream | None:
         """An upstream for a request that needs no slot; None: no healthy one is known."""

@@ -8,6 +8,7 @@ from twisted.web.http import Request
 from paddler.errors import (
     AdminEndpointDisabled,
     BodyTooLarge,
+    HeadTooLarge,
     MalformedReport,
     MalformedRequest,
     MethodNotAllowed,
@@ -24,12 +25,13 @@ from paddler.errors import (
     WaitedTooLong,
 )
 
-__all__ = ["STATUS", "error_body", "send_error", "send_json", "status_of"]
+__all__ = ["STATUS", "error_body", "retry_after", "send_error", "send_json", "status_of"]
 
 #: The status code and the word in the error's body.
 STATUS: dict[type[PaddlerError], tuple[int, str]] = {
     AdminEndpointDisabled: (403, "admin_endpoint_disabled"),
     BodyTooLarge: (413, "too_large"),
+    HeadTooLarge: (431, "headers_too_large"),
     MalformedReport: (400, "malformed_report"),
     MalformedRequest: (400, "malformed_request"),
     MethodNotAllowed: (405, "method_not_allowed"),
@@ -68,9 +70,16 @@ def send_json(request: Request, body: bytes, code: int = 200) -> None:
     request.finish()
 
 
+def retry_after(error: PaddlerError) -> dict[str, str]:
+    """The header that says when to ask again, where that is known."""
+    if isinstance(error, (QueueFull, WaitedTooLong)):
+        return {"Retry-After": str(error.retry_after)}
+    return {}
+
+
 def send_error(request: Request, error: PaddlerError) -> None:
     """Answer with an error and finish."""
     code, word = status_of(error)
-    if isinstance(error, (QueueFull, WaitedTooLong)):
-        request.setHeader(b"retry-after", b"%d" % error.retry_after)
+    for name, value in retry_after(error).items():
+        request.setHeader(name.encode(), value.encode())
     send_json(request, error_body(code, word, str(error)), code)

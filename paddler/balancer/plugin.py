@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from paddler import __version__
 from paddler.balancer.admission import Admission
+from paddler.balancer.limits import BodyBudget, Limits
 from paddler.balancer.management import management_resource
 from paddler.balancer.proxy import ProxyResource
 from paddler.balancer.settings import BalancerOptions, BalancerSettings
@@ -32,6 +33,9 @@ Options = BalancerOptions
 
 #: Seconds that clients get to take what was written to them before a stop closes on them.
 FLUSH_TIME = 2.0
+
+#: Of agents and operators: a report is a few hundred bytes.
+_MANAGEMENT_LIMITS = Limits(body=2**20, quiet=60.0, connections=100_000)
 
 
 class BalancerService(Service):
@@ -49,7 +53,8 @@ class BalancerService(Service):
         scheduler = Scheduler(
             IdleSlots(), SystemRandom(), settings.buffer_size, settings.agent_expiry
         )
-        self.admission = Admission(reactor, scheduler, settings.buffer_timeout)
+        self.bodies = BodyBudget(settings.buffer_bytes)
+        self.admission = Admission(reactor, scheduler, settings.buffer_timeout, self.bodies)
         self.hop = AgentHop(reactor, settings.connect_timeout)
         self.proxy = ProxyResource(
             reactor,
@@ -58,7 +63,14 @@ class BalancerService(Service):
             doors=settings.doors,
             rewrite_host=settings.rewrite_host,
         )
-        self.public = ConnectionSite(self.proxy, reactor)
+        self.public = ConnectionSite(
+            self.proxy,
+            reactor,
+            "reverseproxy",
+            settings.limits,
+            self.bodies,
+            self.admission.no_room_for_body,
+        )
         root = management_resource(
             admission=self.admission,
             clock=reactor,
@@ -69,9 +81,9 @@ class BalancerService(Service):
             reverseproxy=settings.reverseproxy,
             management=settings.management,
         )
-        self.private = ConnectionSite(root, reactor)
-        self._management = _Port("management", settings.management, self.private, reactor)
-        self._reverseproxy = _Port("reverseproxy", settings.reverseproxy, self.public, reactor)
+        self.private = ConnectionSite(root, reactor, "management", _MANAGEMENT_LIMITS)
+        self._management = _Port(settings.management, self.private, reactor)
+        self._reverseproxy = _Port(settings.reverseproxy, self.public, reactor)
 
     def privilegedStartService(self) -> None:
         """Bind both ports.
@@ -131,13 +143,12 @@ class BalancerService(Service):
 class _Port:
     """One port that is listened on.
 
-    :param option: what its options begin with, for people.
     :param described: a server endpoint description.
+    :param site: serves; its name is what its options begin with.
     """
 
-    _option: str
     _described: str
-    _factory: Any
+    _site: ConnectionSite
     _reactor: Any
     _endpoint: IStreamServerEndpoint = attrs.field(init=False)
     _listening: IListeningPort | None = attrs.field(default=None, init=False)
@@ -147,7 +158,7 @@ class _Port:
             self._endpoint = serverFromString(self._reactor, self._described)
         except Exception as error:
             # Each kind of endpoint complains in its own way.
-            sys.exit(f"--{self._option}-endpoint: got {self._described!r}; {error}")
+            sys.exit(f"--{self._site.name}-endpoint: got {self._described!r}; {error}")
 
     @property
     def where(self) -> str:
@@ -162,22 +173,22 @@ class _Port:
         :raises SystemExit: that can't be; one line says why.
         """
         failures: list[Failure] = []
-        self._endpoint.listen(self._factory).addCallbacks(self._bound, failures.append)
+        self._endpoint.listen(self._site).addCallbacks(self._bound, failures.append)
         if not failures:
             return
         error = failures[0].value
         reason = error.socketError if isinstance(error, CannotListenError) else error
         reason = getattr(reason, "strerror", None) or reason
-        sys.exit(f"paddler: can't listen on {self._described} (--{self._option}-…): {reason}")
+        sys.exit(f"paddler: can't listen on {self._described} (--{self._site.name}-…): {reason}")
 
     def stop(self) -> Deferred[None]:
         """Listen no more; connections that were made go on."""
-        listening, self._listening = self._listening, None
+        listening, self._listening, self._site.port = self._listening, None, None
         stopping = None if listening is None else listening.stopListening()
         return succeed(None) if stopping is None else stopping
 
     def _bound(self, listening: IListeningPort) -> None:
-        self._listening = listening
+        self._listening = self._site.port = listening
 
 
 def _shown(address: Any) -> str:

@@ -17,9 +17,9 @@ from twisted.web.server import NOT_DONE_YET
 from paddler.balancer.admission import Admission
 from paddler.balancer.answers import error_body, send_error, send_json
 from paddler.balancer.bodies import RequestBody
+from paddler.balancer.channel import PlainRequest
 from paddler.balancer.relay import Relay
 from paddler.balancer.requests import Destination, Doors, Target, destination, target_of, weigh
-from paddler.balancer.sites import PlainRequest
 from paddler.errors import NoUpstream, PaddlerError, Stopping, UpstreamFailed, UpstreamTruncated
 from paddler.headers import REQUEST_ID, forwarded, request_id
 from paddler.interfaces import IAnswer, IUpstreamHop

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import attrs
 
+from paddler.balancer.limits import Limits
 from paddler.balancer.requests import Doors
 from paddler.coercions import (
     boolean,
@@ -17,6 +18,7 @@ from paddler.coercions import (
     port,
     positive,
     read_secret,
+    size,
     text,
     whole,
 )
@@ -34,7 +36,9 @@ class BalancerSettings:
     :param token: what agents and operators must show; None: nothing.
     :param allowed_origins: web origins that may use the management API.
     :param buffer_size: the most requests that may wait.
+    :param buffer_bytes: the most bytes of their bodies.
     :param buffer_timeout: seconds that one may wait.
+    :param limits: what one client may take.
     :param connect_timeout: seconds in which a llama-server must accept a connection.
     :param agent_expiry: reports missed before an agent is stale.
     :param shutdown_grace: seconds that a stop waits for running answers.
@@ -48,7 +52,9 @@ class BalancerSettings:
     doors: Doors
     rewrite_host: bool
     buffer_size: int
+    buffer_bytes: int
     buffer_timeout: float
+    limits: Limits
     connect_timeout: float
     agent_expiry: int
     shutdown_grace: float
@@ -97,12 +103,34 @@ _TABLE = (
     Option("reverseproxy-endpoint", text, None, "A Twisted server endpoint instead."),
     Option("request-buffer-size", whole(0, 10**7), 1000, "Most requests waiting; 0: none waits."),
     Option(
+        "request-buffer-bytes",
+        size,
+        256 * 2**20,
+        "Most bytes of waiting requests' bodies.",
+        shown="256MiB",
+    ),
+    Option(
         "request-buffer-timeout",
         positive(duration),
         60.0,
         "How long a request may wait for a slot; it never cuts an answer.",
         shown="60s",
     ),
+    Option(
+        "max-request-body",
+        size,
+        100 * 2**20,
+        "Most bytes of one request's body.",
+        shown="100MiB",
+    ),
+    Option(
+        "client-timeout",
+        positive(duration),
+        60.0,
+        "How long a client may take for its headers, pause in its body, or take nothing.",
+        shown="60s",
+    ),
+    Option("max-connections", whole(1, 10**7), 10000, "Most connections of clients at a time."),
     Option("rewrite-host-header", boolean, False, "Send llama-server its own host:port as Host."),
     Option("slots-endpoint-enable", boolean, False, "Let /slots through."),
     Option(
@@ -143,19 +171,15 @@ class BalancerOptions(PaddlerOptions):
     not_yet = frozenset(
         (
             "access-log",
-            "client-timeout",
             "fairness-bound",
             "fast-lane",
             "log-format",
-            "max-connections",
-            "max-request-body",
             "max-tries",
             "metrics-endpoint-enable",
             "model-routing",
             "models",
             "prefix-memory",
             "quarantine",
-            "request-buffer-bytes",
             "stall-timeout",
         )
     )
@@ -177,7 +201,13 @@ class BalancerOptions(PaddlerOptions):
             doors=Doors(self["slots-endpoint-enable"], self["admin-endpoints-enable"]),
             rewrite_host=self["rewrite-host-header"],
             buffer_size=self["request-buffer-size"],
+            buffer_bytes=self["request-buffer-bytes"],
             buffer_timeout=self["request-buffer-timeout"],
+            limits=Limits(
+                body=self["max-request-body"],
+                quiet=self["client-timeout"],
+                connections=self["max-connections"],
+            ),
             connect_timeout=self["upstream-connect-timeout"],
             agent_expiry=self["agent-expiry"],
             shutdown_grace=self["shutdown-grace"],

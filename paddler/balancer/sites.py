@@ -1,81 +1,88 @@
-"""HTTP connections of clients, agents and operators, on twisted.web."""
+"""HTTP servers that know their connections."""
 
 from __future__ import annotations
 
-from typing import IO, Any
+from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.protocol import connectionDone
-from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
-from twisted.web.http import Request as BaseRequest
+from twisted.logger import Logger
+from twisted.web.http import Request
 from twisted.web.resource import IResource
-from twisted.web.server import Request, Site
+from twisted.web.server import Site
 
-__all__ = ["ConnectionSite", "PlainRequest"]
+from paddler.balancer.channel import Channel, PlainRequest
+from paddler.balancer.limits import BodyBudget, Limits
+from paddler.errors import PaddlerError, QueueFull
 
-#: Seconds after which a connection on which nothing comes is closed.
-IDLE_TIMEOUT = 60.0
+__all__ = ["ConnectionSite"]
 
-
-class PlainRequest(Request):
-    """A request whose body nobody reads on the way.
-
-    twisted.web takes forms apart before a resource sees them; a proxy must not.
-    """
-
-    content: IO[bytes]
-
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """The request is here, whole."""
-        self.content.seek(0, 0)
-        self.args = {}
-        self.method, self.uri, self.clientproto = command, path, version
-        self.path = path.partition(b"?")[0]
-        self.process()
-
-
-class _Channel(HTTPChannel):
-    """A connection that its site knows of."""
-
-    site: ConnectionSite
-    transport: Any
-
-    def connectionMade(self) -> None:
-        super().connectionMade()
-        self.site.connected(self)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        super().connectionLost(reason)
-        self.site.disconnected(self)
+#: A full server takes new connections again when this share of its limit is free.
+REOPENS_AT = 0.02
 
 
 class ConnectionSite(Site):
-    """A site that knows its connections and can close them without cutting an answer.
+    """A site that bounds its connections, and can close them without cutting an answer.
 
     It writes no access log of its own and shows nobody a traceback. HTTP/2 is not spoken.
+
+    :param name: what the log calls it.
+    :param bodies: counts the bodies that wait.
+    :param no_room: makes the error for a body that `bodies` has no room for.
     """
 
-    protocol: Any = _Channel
+    protocol: Any = Channel
     displayTracebacks = False
+    _log = Logger()
 
-    def __init__(self, resource: IResource, reactor: Any) -> None:
+    def __init__(
+        self,
+        resource: IResource,
+        reactor: Any,
+        name: str,
+        limits: Limits,
+        bodies: BodyBudget | None = None,
+        no_room: Callable[[], PaddlerError] | None = None,
+    ) -> None:
         super().__init__(
-            resource, requestFactory=PlainRequest, timeout=IDLE_TIMEOUT, reactor=reactor
+            resource, requestFactory=PlainRequest, timeout=limits.quiet, reactor=reactor
         )
-        self._channels: set[_Channel] = set()
+        self.name = name
+        self.limits = limits
+        self.bodies = bodies or BodyBudget()
+        self.no_room = no_room or (lambda: QueueFull(self.bodies.limit or 0, unit="bytes"))
+        #: The listening port; set by who listens, to be paused while there are too many.
+        self.port: Any = None
+        self._channels: set[Channel] = set()
         self._closed: Deferred[None] | None = None
+        self._full = False
 
-    def log(self, request: BaseRequest) -> None:
+    def log(self, request: Request) -> None:
         """Write nothing."""
 
-    def connected(self, channel: _Channel) -> None:
+    def connected(self, channel: Channel) -> None:
         """A connection was made."""
         self._channels.add(channel)
+        if len(self._channels) >= self.limits.connections and not self._full:
+            self._full = True
+            self._log.warn(
+                "{name}: {count} connections, the most there may be (--max-connections); "
+                "new ones wait until some end",
+                name=self.name,
+                count=len(self._channels),
+            )
+            if self.port is not None:
+                self.port.stopReading()
 
-    def disconnected(self, channel: _Channel) -> None:
+    def disconnected(self, channel: Channel) -> None:
         """A connection has ended."""
         self._channels.discard(channel)
+        most = self.limits.connections
+        if self._full and len(self._channels) < most * (1 - REOPENS_AT):
+            self._full = False
+            self._log.info("{name}: takes new connections again", name=self.name)
+            if self.port is not None:
+                self.port.startReading()
         closed = self._closed
         if closed is not None and not self._channels:
             self._closed = None

@@ -11,15 +11,12 @@ from typing import Any, cast
 
 import attrs
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
-from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimedOut
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
 from twisted.web.client import (
-    URI,
     Agent,
     HTTPConnectionPool,
     RequestGenerationFailed,
@@ -29,10 +26,10 @@ from twisted.web.client import (
 )
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import UNKNOWN_LENGTH, IAgentEndpointFactory, IBodyProducer, IResponse
+from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from paddler.endpoints import ServerEndpoint
+from paddler.dialing import Dialing
 from paddler.errors import UpstreamFailed, UpstreamRefused, UpstreamTimedOut
 from paddler.headers import end_to_end
 from paddler.interfaces import IAnswer, IBodyReceiver, IUpstreamHop
@@ -41,32 +38,18 @@ from paddler.values import Address
 __all__ = ["AgentHop"]
 
 
-@implementer(IAgentEndpointFactory, IStreamClientEndpoint)
-@attrs.define(eq=False)
-class _Line:
-    """The one connection to one address that a request is sent over.
+class _Line(Dialing):
+    """The one connection that a request is sent over.
 
-    It leads there whatever host the URI names, for twisted.web refuses host names with underscores;
-    and it can be cut at any time, for twisted.web leaves it open when an answer ends before
-    its request was sent whole.
+    It can be cut at any time, for twisted.web leaves it open when an answer ends before its
+    request was sent whole.
     """
 
-    _reactor: Any
-    _address: Address
-    _timeout: float
-    _transport: Any = attrs.field(default=None, init=False)
-
-    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        return self
+    _transport: Any = None
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        address = self._address
-        endpoint: IStreamClientEndpoint = ServerEndpoint(
-            self._reactor, address.host, address.port, self._timeout
-        )
-        if address.scheme == "https":
-            endpoint = wrapClientTLS(optionsForClientTLS(address.host), endpoint)
-        return endpoint.connect(protocolFactory).addCallback(self._made)
+        """Connect; the connection is kept at hand."""
+        return super().connect(protocolFactory).addCallback(self._made)
 
     def _made(self, protocol: Any) -> IProtocol:
         self._transport = protocol.transport

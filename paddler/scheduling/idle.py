@@ -40,6 +40,9 @@ class IdleIndex:
             self._standing[upstream] = (idle, len(level))
             level.append(upstream)
             self._most = max(self._most, idle)
+        # Last, so that it is one step where a slot of a large server is taken.
+        while self._most and self._most not in self._levels:
+            self._most -= 1
 
     def levels(self) -> Iterator[tuple[int, Sequence[Upstream]]]:
         """Idle slots and the upstreams that have so many, most first."""
@@ -56,5 +59,3 @@ class IdleIndex:
             self._standing[last] = (idle, place)
         if not level:
             del self._levels[idle]
-            while self._most and self._most not in self._levels:
-                self._most -= 1

@@ -1,4 +1,4 @@
-"""Tests for paddler.agent.dialing."""
+"""Tests for paddler.dialing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface.verify import verifyObject
 
-from paddler.agent.dialing import Dialing, NamedEndpoint
+from paddler.dialing import Dialing, NamedEndpoint
 from paddler.values import Address
 
 

@@ -67,11 +67,13 @@ class NamedEndpoint:
     :param reactor: connects TCP and looks up names.
     :param host: a name, which may have underscores, or an IP address.
     :param port: a TCP port.
+    :param timeout: seconds for the last of its addresses.
     """
 
     _reactor: Any
     _host: str
     _port: int
+    _timeout: float = LAST_PATIENCE
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect, once.
@@ -88,7 +90,7 @@ class NamedEndpoint:
                 return await self._try(kind, host, PATIENCE, factory)
             except ConnectError:
                 continue
-        return await self._try(*last, LAST_PATIENCE, factory)
+        return await self._try(*last, self._timeout, factory)
 
     def _try(
         self, kind: type[Any], host: str, seconds: float, factory: IProtocolFactory
@@ -117,10 +119,13 @@ class Dialing:
 
     :param reactor: connects TCP and looks up names.
     :param address: the server; with https its certificate must be valid for the host.
+    :param timeout: seconds in which the connection must be made.
     """
 
-    def __init__(self, reactor: Any, address: Address) -> None:
-        self._endpoint: IStreamClientEndpoint = NamedEndpoint(reactor, address.host, address.port)
+    def __init__(self, reactor: Any, address: Address, timeout: float = LAST_PATIENCE) -> None:
+        self._endpoint: IStreamClientEndpoint = NamedEndpoint(
+            reactor, address.host, address.port, timeout
+        )
         if address.scheme == "https":
             policy = BrowserLikePolicyForHTTPS()
             options = policy.creatorForNetloc(address.host.encode("idna"), address.port)

@@ -1,0 +1,267 @@
+"""One connection of a client: what twisted.web's own leaves open.
+
+Heads that are too large or malformed get an answer before the connection is closed, a
+client that keeps us waiting is let go, and what is refused is refused before it is read.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from io import BytesIO
+from typing import IO, TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+from twisted.web.server import Request
+
+from paddler.balancer.answers import error_body, retry_after, status_of
+from paddler.errors import BodyTooLarge, HeadTooLarge, MalformedRequest, PaddlerError
+
+if TYPE_CHECKING:
+    from paddler.balancer.sites import ConnectionSite
+
+__all__ = ["Channel", "PlainRequest"]
+
+#: Bytes of a request line or a header; llama-server takes addresses of 32 KB.
+LINE_LIMIT = 32 * 1024
+#: Bytes of a request line and its headers together, and how many headers; llama-server takes
+#: a hundred.
+HEAD_LIMIT = 64 * 1024
+HEADERS_LIMIT = 100
+#: Seconds that a refused client gets to read why, while what it still sends is thrown away. Closed
+#: at once, the connection would be reset and the answer lost on its way.
+LINGER = 2.0
+
+
+class PlainRequest(Request):
+    """A request whose body nobody takes apart, and that counts it.
+
+    twisted.web reads forms before a resource sees them; a proxy must not.
+    """
+
+    content: IO[bytes]
+    channel: Any
+    #: The site that the connection came to; `channel` is gone once the connection is.
+    _site: ConnectionSite
+    _held = 0
+    _size = 0
+
+    def gotLength(self, length: int | None) -> None:
+        """The head is here: the last moment to refuse the body."""
+        self.content = BytesIO()
+        self._site = self.channel.site
+        hosts = len(self.requestHeaders.getRawHeaders(b"host", ()))
+        if hosts > 1 or (not hosts and self.channel._version == b"HTTP/1.1"):
+            self._refuse(MalformedRequest("a request needs one Host header"))
+        elif length is None or self._hold(length):
+            super().gotLength(length)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Some of the body has come."""
+        self._size += len(data)
+        if self._size <= self._held or self._hold(len(data)):
+            super().handleContentChunk(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """The request is here, whole."""
+        self.content.seek(0, 0)
+        self.args = {}
+        self.method, self.uri, self.clientproto = command, path, version
+        self.path = path.partition(b"?")[0]
+        self.process()
+
+    def finish(self) -> None:
+        """The answer is whole."""
+        self.let_go()
+        super().finish()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The client has gone."""
+        self.let_go()
+        super().connectionLost(reason)
+
+    def let_go(self) -> None:
+        """The body counts no more among those that wait."""
+        if self._held:
+            self._site.bodies.used -= self._held
+            self._held = 0
+
+    def hold_again(self) -> None:
+        """The body waits once more; there is no refusing it now."""
+        self._held = self._size
+        self._site.bodies.used += self._held
+
+    def _hold(self, size: int) -> bool:
+        """Count so many more bytes of the body, or refuse it."""
+        site = self._site
+        if self._held + size > site.limits.body:
+            self._refuse(BodyTooLarge(site.limits.body))
+        elif not site.bodies.has_room(size):
+            self._refuse(site.no_room())
+        else:
+            self._held += size
+            site.bodies.used += size
+            return True
+        return False
+
+    def _refuse(self, error: PaddlerError) -> None:
+        # twisted.web would still send "100 Continue".
+        self.requestHeaders.removeHeader(b"expect")
+        self.channel.refuse(error)
+
+
+class Channel(HTTPChannel):
+    """A connection that keeps its site's limits."""
+
+    MAX_LENGTH = LINE_LIMIT
+    # Counted here instead, to answer with the right status.
+    totalHeadersSize = 1 << 30
+    maxHeaders = 1 << 30
+    requestFactory = PlainRequest
+
+    site: ConnectionSite
+    transport: Any
+    _refused = False
+    _head_size = 0
+    _head_lines = 0
+    _ends_in_cr = False
+    _stall: IDelayedCall | None = None
+    _last: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        """A client has come."""
+        super().connectionMade()
+        self.site.connected(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The client has gone."""
+        for timer in (self._stall, self._last):
+            if timer is not None and timer.active():
+                timer.cancel()
+        super().connectionLost(reason)
+        self.site.disconnected(self)
+
+    # What comes in.
+
+    def dataReceived(self, data: bytes) -> None:
+        """Some bytes of a request; those of a refused one are thrown away."""
+        if self._refused:
+            return
+        if self.line_mode:
+            if self._has_bare_newline(data):
+                self._respondToBadRequestAndDisconnect()
+                return
+        else:
+            # Pauses in a body are measured; a head has one time for all of it.
+            self.resetTimeout()
+        LineReceiver.dataReceived(self, data)
+
+    def _has_bare_newline(self, data: bytes) -> bool:
+        """Whether the head's lines end in LF alone: such a head would never end."""
+        inside = data[1:] if self._ends_in_cr else data
+        self._ends_in_cr = data.endswith(b"\r")
+        return b"\n" in inside and b"\r\n" not in inside
+
+    def lineReceived(self, line: bytes) -> None:
+        """A line of a head."""
+        if self._refused:
+            return
+        self._head_size += len(line) + 2
+        self._head_lines += 1
+        if self._head_size > HEAD_LIMIT or self._head_lines > HEADERS_LIMIT + 3:
+            self.refuse(HeadTooLarge(HEAD_LIMIT, HEADERS_LIMIT))
+        elif b"\n" in line:
+            self._respondToBadRequestAndDisconnect()
+        else:
+            super().lineReceived(line)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """A line of a head is longer than any may be."""
+        self.refuse(HeadTooLarge(HEAD_LIMIT, HEADERS_LIMIT))
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """Some bytes of a body."""
+        if not self._refused:
+            super().rawDataReceived(data)
+
+    def allContentReceived(self) -> None:
+        """A request is here, whole, unless it was refused."""
+        if not self._refused:
+            self._head_size = self._head_lines = 0
+            super().allContentReceived()
+
+    # What is refused.
+
+    def refuse(self, error: PaddlerError) -> None:
+        """Answer with an error and take no more from this client."""
+        if self._refused:
+            return
+        self._refused = True
+        self.setTimeout(None)
+        code, word = status_of(error)
+        body = error_body(code, word, str(error))
+        head = [
+            f"HTTP/1.1 {code} {HTTPStatus(code).phrase}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+            "Connection: close",
+            *(f"{name}: {value}" for name, value in retry_after(error).items()),
+        ]
+        self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
+        if hasattr(self.transport, "loseWriteConnection"):
+            self.transport.loseWriteConnection()
+            self._last = self.callLater(LINGER, self.transport.abortConnection)
+        else:
+            self.transport.loseConnection()
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        """twisted.web has met what is no HTTP."""
+        self.refuse(MalformedRequest("this is not a well-formed HTTP request"))
+
+    # Who keeps us waiting.
+
+    def timeoutConnection(self) -> None:
+        """No head came in time, or no more of a body."""
+        if self._taken():
+            # What it was sent before is still on its way.
+            self.setTimeout(self.timeOut)
+        else:
+            self.transport.abortConnection()
+
+    def pauseProducing(self) -> None:
+        """The client takes less than it is sent."""
+        super().pauseProducing()
+        if self._stall is None:
+            self._taken()
+            self._stall = self.callLater(self.site.limits.quiet, self._stalled)
+
+    def resumeProducing(self) -> None:
+        """The client has caught up."""
+        super().resumeProducing()
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+    def _stalled(self) -> None:
+        self._stall = None
+        if self._taken():
+            self._stall = self.callLater(self.site.limits.quiet, self._stalled)
+        else:
+            self.transport.abortConnection()
+
+    _unsent = 0
+
+    def _taken(self) -> bool:
+        """Whether some of the queued bytes were taken since this was asked last."""
+        before, self._unsent = self._unsent, _queued(self.transport)
+        return self._unsent > 0 and (not before or self._unsent < before)
+
+
+def _queued(transport: Any) -> int:
+    """Bytes that wait in this process to be sent."""
+    inner = getattr(transport, "transport", transport)  # under TLS
+    waiting: int = len(inner.dataBuffer) - inner.offset + inner._tempDataLen
+    return waiting

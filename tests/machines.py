@@ -1,0 +1,265 @@
+"""Everything that can happen to a scheduler, at random: a state machine for Hypothesis.
+
+`make test` runs it for some thousand steps, `make test-long` for many more. What must be true
+after each step is in `tests.laws`.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import attrs
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
+
+from paddler.errors import NoSuchAgent, QueueFull
+from paddler.scheduling.fleet import FORGET_AFTER
+from paddler.scheduling.policies import IdleSlots
+from paddler.scheduling.scheduler import Outcome, Scheduler
+from paddler.scheduling.slots import LEFT_WITHOUT_SAMPLE
+from paddler.scheduling.waiting import Waiter
+from paddler.values import Address, Report
+from tests.laws import SchedulerAccount
+
+__all__ = ["SchedulerMachine", "run_machine"]
+
+_AGENTS = st.sampled_from(("1", "2", "3", "4", "5"))
+_NAMES = st.sampled_from(("gpu", "gpu", "gpu#2", "other"))
+_HOSTS = st.sampled_from(("a", "b", "c", "C", "d"))
+_TOTALS = st.sampled_from((0, 1, 2, 2, 4, 4, 8, 100))
+_BUSY = st.one_of(st.none(), st.integers(0, 5), st.sampled_from((0, 100)))
+_AGES = st.sampled_from((0.0, 0.0, 0.1, 0.24, 0.3, 1.0, 2.0, 5.0))
+_ISSUES = st.sampled_from(
+    ((), (), (), (), ("slots_disabled",), ("unauthorized",), ("unreachable",), ("loading",))
+)
+_WEIGHTS = st.sampled_from((1, 1, 1, 2, 3, 4, 8, 200))
+_PAUSES = st.sampled_from((0.0, 0.01, 0.05, 0.2, 0.3, 1.0, 1.0, 1.0, 2.5, 2.5, 4.0, 31.0, 65.0))
+
+
+def run_machine(examples: int) -> int:
+    """Run it so many times, the same each time; returns how many steps that were.
+
+    :raises AssertionError: a law was broken; the steps that did it are printed.
+    """
+    before = SchedulerAccount.steps
+    chosen = settings(
+        max_examples=examples,
+        stateful_step_count=100,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(SchedulerMachine, settings=chosen)
+    return SchedulerAccount.steps - before
+
+
+class SchedulerMachine(SchedulerAccount):
+    """Agents, requests and time, as they come."""
+
+    @initialize(
+        seed=st.integers(0, 99),
+        limit=st.sampled_from((0, 3, 30, 30, 30)),
+        totals=st.lists(_TOTALS, max_size=4),
+    )
+    def begin(self, seed: int, limit: int, totals: list[int]) -> None:
+        """A scheduler of a few agents, or of nobody."""
+        self.limit = limit
+        self.scheduler = Scheduler(IdleSlots(), Random(seed), limit, 3)
+        for number, total in enumerate(totals, 1):
+            told = Report("gpu", Address("abcd"[number - 1], 80), 20.0, total, 0)
+            self.follow(self.scheduler.report(str(number), told, self.now))
+
+    # Agents.
+
+    @rule(
+        agent_id=_AGENTS,
+        name=_NAMES,
+        host=_HOSTS,
+        total=_TOTALS,
+        busy=_BUSY,
+        age=_AGES,
+        interval=st.sampled_from((0.5, 1.0, 1.0, 20.0)),
+        sleeping=st.sampled_from((False, False, False, True)),
+        issues=_ISSUES,
+    )
+    def report(
+        self,
+        agent_id: str,
+        name: str,
+        host: str,
+        total: int,
+        busy: int | None,
+        age: float,
+        interval: float,
+        sleeping: bool,
+        issues: Any,
+    ) -> None:
+        """An agent says something of a llama-server, true or not."""
+        told = Report(
+            agent_name=name,
+            external=Address(host, 80),
+            interval_s=interval,
+            slots_total=total,
+            slots_busy=busy,
+            slots_age_s=age,
+            sleeping=sleeping,
+            issues=issues,
+        )
+        self.hear(agent_id, told)
+
+    @precondition(lambda self: self.fleet.upstreams)
+    @rule(data=st.data(), others=st.sampled_from((0, 0, 0, 1, 2)), age=_AGES)
+    def report_well(self, data: st.DataObject, others: int, age: float) -> None:
+        """An agent says what is so: our requests run there, and perhaps another's."""
+        upstream = data.draw(st.sampled_from(list(self.fleet.upstreams)))
+        told = attrs.evolve(
+            upstream.report,
+            slots_total=upstream.total or 2,
+            slots_busy=upstream.in_flight + others,
+            slots_age_s=age,
+            issues=(),
+            sleeping=False,
+        )
+        self.hear(upstream.agent_id, told)
+
+    def hear(self, agent_id: str, told: Report) -> None:
+        """Whatever is reported, and of whom."""
+        key = str(told.external).lower()
+        upstream = self.fleet._by_address.get(key)
+        before = self.own(upstream) if upstream else 0
+        left_before = upstream.client_left if upstream else 0
+        outcome = self.scheduler.report(agent_id, told, self.now)
+        heard = self.fleet.find(agent_id)
+        assert upstream is None or heard is upstream
+        assert heard.report is told and heard.address == told.external
+        # The report itself neither took nor gave back anything.
+        taken = sum(grant.lease.slots for grant in outcome.grants if grant.lease.upstream is heard)
+        assert heard.in_flight == before + taken
+        assert heard.client_left <= left_before
+        self.changes.setdefault(heard, [(0.0, 0)])
+        if told.slots_busy is None:
+            assert heard.foreign_busy == 0
+        else:
+            self.check_others(heard, told.slots_busy, self.now - told.slots_age_s)
+        self.follow(outcome)
+
+    @rule(agent_id=_AGENTS)
+    def leave(self, agent_id: str) -> None:
+        """An agent says goodbye, if it is there."""
+        known = agent_id in {view.agent_id for view in self.scheduler.agents()}
+        try:
+            outcome = self.scheduler.leave(agent_id, self.now)
+        except NoSuchAgent:
+            assert not known
+        else:
+            assert known and not outcome.grants
+            self.follow(outcome)
+
+    @rule(agent_id=_AGENTS, draining=st.sampled_from((False, False, True)))
+    def drain(self, agent_id: str, draining: bool) -> None:
+        """Somebody drains an agent, or lets it go on."""
+        if agent_id in {view.agent_id for view in self.scheduler.agents()}:
+            self.follow(self.scheduler.drain(agent_id, draining, self.now))
+            assert self.fleet.find(agent_id).draining == draining
+
+    # Requests.
+
+    @rule(weights=st.lists(_WEIGHTS, min_size=1, max_size=4), size=st.integers(0, 9))
+    def request(self, weights: list[int], size: int) -> None:
+        """Requests come."""
+        for weight in weights:
+            self.enter(Waiter(weight, self.now, size), back=False)
+
+    def enter(self, waiter: Waiter, back: bool) -> None:
+        """It enters, is refused, or comes back to its place."""
+        asleep = {upstream for upstream in self.upstreams() if upstream.state == "sleeping"}
+        self.places.setdefault(waiter, max(self.places.values(), default=0) + 1)
+        self.waiters.append(waiter)
+        self.waiters.sort(key=self.places.__getitem__)
+        waiting = len(self.waiters)
+        try:
+            outcome = self.scheduler.request(waiter, self.now)
+        except QueueFull as error:
+            assert not back and waiting > self.limit == error.limit and error.retry_after >= 1
+            self.waiters.remove(waiter)
+            assert not waiter.waiting
+            self.follow(Outcome())
+            return
+        self.follow(outcome)
+        assert back or len(self.waiters) <= self.limit
+        for grant in outcome.grants:
+            if grant.lease.upstream in asleep:
+                # It was woken because nobody awake had room.
+                asleep.discard(grant.lease.upstream)
+                for other in self.upstreams():
+                    if other.state == "ready" and other is not grant.lease.upstream:
+                        kept = other is self.scheduler._reserved
+                        assert kept or other.free < other.cost(grant.waiter.weight)
+
+    @precondition(lambda self: self.waiters)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        """A waiting request's client goes."""
+        waiter = data.draw(st.sampled_from(self.waiters))
+        self.waiters.remove(waiter)
+        self.follow(self.scheduler.cancel(waiter, self.now))
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), how=st.sampled_from(("release", "release", "abandon", "fail", "back")))
+    def end(self, data: st.DataObject, how: str) -> None:
+        """A request ends well, or its client goes, or its server fails, or it is sent back."""
+        lease = data.draw(st.sampled_from(list(self.leases)))
+        waiter = self.leases.pop(lease)
+        upstream = lease.upstream
+        left, free = upstream.client_left, upstream.free
+        if how == "abandon":
+            outcome = self.scheduler.abandon(lease, self.now)
+            assert upstream.client_left == left + lease.slots and upstream.free <= free
+        else:
+            problem = None if how == "release" else "it broke"
+            outcome = self.scheduler.release(lease, self.now, problem)
+            assert upstream.error == problem
+        assert lease.ended
+        self.follow(outcome)
+        if how == "back":
+            self.enter(waiter, back=True)
+
+    # Time.
+
+    @rule(pause=_PAUSES, late=st.booleans())
+    def wait(self, pause: float, late: bool) -> None:
+        """Time passes, and the scheduler is asked when it wants to be, or later."""
+        until = self.now + pause
+        while (due := self.scheduler.next_event) is not None and due <= until:
+            self.now = until if late else max(self.now, due)
+            self.follow(self.scheduler.pass_time(self.now))
+            after = self.scheduler.next_event
+            assert after is None or after > self.now
+        self.now = until
+
+    def teardown(self) -> None:
+        """When everybody ends, nothing is left; and who waits is served once there is room."""
+        if not hasattr(self, "scheduler"):
+            return
+        for view in self.scheduler.agents():
+            self.follow(self.scheduler.drain(view.agent_id, True, self.now))
+        told = Report(
+            agent_name="last", external=Address("last", 80), interval_s=9.0, slots_total=4
+        )
+        self.follow(self.scheduler.report("last", told, self.now))
+        while self.leases:
+            lease = next(iter(self.leases))
+            del self.leases[lease]
+            self.follow(self.scheduler.release(lease, self.now))
+        assert not self.waiters
+        for upstream in self.upstreams():
+            assert upstream.in_flight == upstream.promised == 0 and not upstream.forgotten
+        self.now += LEFT_WITHOUT_SAMPLE + 1000
+        for _ in range(2):
+            self.follow(self.scheduler.pass_time(self.now))
+            assert not sum(view.client_left for view in self.scheduler.agents())
+            self.now += FORGET_AFTER
+        assert not self.upstreams() and self.scheduler.next_event is None
