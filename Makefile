@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-PIP = $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
+PIP = $(VENV)/bin/python -m pip -qq --disable-pip-version-check
 
 .PHONY: help demo test test-long lint bench clean
 

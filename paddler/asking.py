@@ -17,14 +17,12 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, ResponseDone, ResponseFailed
 
-from paddler.errors import PaddlerError
-
 __all__ = ["Asking", "ChatFailed"]
 
 
 @attrs.define(eq=False, str=False)
-class ChatFailed(PaddlerError):
-    """A chat got no whole answer.
+class ChatFailed(Exception):
+    """A chat got no whole answer. Not among `paddler.errors`: no client is ever told of it.
 
     :param problem: why.
     """

@@ -55,6 +55,11 @@ class Child(ProcessProtocol):
         self._ended(self)
         self.gone.callback(None)
 
+    @property
+    def last_words(self) -> str:
+        """Its last lines, each on an indented line of its own."""
+        return "".join(f"\n    {line}" for line in self.lines)
+
     def send(self, number: int) -> None:
         """Send it a signal, unless it has ended."""
         try:
@@ -85,6 +90,10 @@ class Family:
         words = [*tied_to_parent(), *words]
         self._living.append(child)
         self._reactor.spawnProcess(child, words[0], words, env=dict(environment))
+
+    def last_words(self, name: str) -> str:
+        """The last lines of the living child of that name."""
+        return "".join(child.last_words for child in self._living if child.name == name)
 
     def _ended(self, child: Child) -> None:
         self._living.remove(child)

@@ -127,7 +127,9 @@ class Demo:
             if not self._ending:
                 if not isinstance(error, ChatFailed):
                     raise
-                self._problem = str(error)
+                log_lines = self._stage.balancers_log()
+                told = f"; the balancer's last lines:{log_lines}" if log_lines else ""
+                self._problem = f"{error}{told}"
         finally:
             await self._stage.stop()
             shutil.rmtree(folder, ignore_errors=True)

@@ -25,6 +25,7 @@ __all__ = ["Scene", "Stage"]
 _CONTEXT = 4096
 #: Seconds in which Paddler's own processes must be ready; a model may load as long as it likes.
 _READY_WITHIN = 30.0
+_BALANCER = "the balancer"
 _USUAL_PORTS = (8085, 8086)
 
 
@@ -92,14 +93,17 @@ class Stage:
         self._ending = True
         await self._family.stop()
 
+    def balancers_log(self) -> str:
+        """The last lines of the balancer's log."""
+        return self._family.last_words(_BALANCER)
+
     def kill(self) -> None:
         """Kill all of it, right now and without waiting."""
         self._family.kill()
 
     def _died(self, child: Child) -> None:
-        last = "".join(f"\n    {line}" for line in child.lines)
-        problem = f"{child.name} ended ({child.exit}); its last lines:{last}"
-        if "libgomp" in last:
+        problem = f"{child.name} ended ({child.exit}); its last lines:{child.last_words}"
+        if "libgomp" in child.last_words:
             problem += "\nllama-server needs the OpenMP library: apt install libgomp1"
         self._ending = True
         self._failed(problem)
@@ -113,7 +117,7 @@ class Stage:
 
     def _start_balancer(self) -> None:
         self._start_paddler(
-            "the balancer",
+            _BALANCER,
             "balancer",
             {"management-port": self.management, "reverseproxy-port": self.reverseproxy},
         )

@@ -70,7 +70,22 @@ class SchedulerAccount(RuleBasedStateMachine):
             assert self.own(upstream) == upstream.in_flight
             assert upstream.processing <= upstream.total
             assert upstream.state in ("ready", "full")
+        self.check_passing(outcome)
         self.note_counts()
+
+    def check_passing(self, outcome: Outcome) -> None:
+        """Whoever passed the first in line took nothing that the first could have had sooner."""
+        head = self.waiters[0] if self.waiters else None
+        passing: dict[Upstream, int] = {}
+        for grant in outcome.grants:
+            if head is not None and self.places[grant.waiter] > self.places[head]:
+                upstream = grant.lease.upstream
+                passing[upstream] = passing.get(upstream, 0) + grant.lease.slots
+        kept = self.scheduler._reserved
+        for upstream, slots in passing.items():
+            assert head is not None and kept is not None and kept is not upstream and kept.healthy
+            lacks = upstream.cost(head.weight) - upstream.free - slots
+            assert kept.cost(head.weight) - kept.free <= lacks
 
     def note_counts(self) -> None:
         """Keep what our own count was, and since when."""

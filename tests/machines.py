@@ -6,7 +6,6 @@ after each step is in `tests.laws`.
 
 from __future__ import annotations
 
-from random import Random
 from typing import Any
 
 import attrs
@@ -16,12 +15,12 @@ from hypothesis.stateful import initialize, precondition, rule, run_state_machin
 
 from paddler.errors import NoSuchAgent, QueueFull
 from paddler.scheduling.fleet import FORGET_AFTER
-from paddler.scheduling.policies import IdleSlots
-from paddler.scheduling.scheduler import Outcome, Scheduler
+from paddler.scheduling.scheduler import Outcome
 from paddler.scheduling.slots import LEFT_WITHOUT_SAMPLE
 from paddler.scheduling.waiting import Waiter
 from paddler.values import Address, Report
 from tests.laws import SchedulerAccount
+from tests.scenes import scheduler
 
 __all__ = ["SchedulerMachine", "run_machine"]
 
@@ -67,7 +66,7 @@ class SchedulerMachine(SchedulerAccount):
     def begin(self, seed: int, limit: int, totals: list[int]) -> None:
         """A scheduler of a few agents, or of nobody."""
         self.limit = limit
-        self.scheduler = Scheduler(IdleSlots(), Random(seed), limit, 3)
+        self.scheduler = scheduler(limit, seed)
         for number, total in enumerate(totals, 1):
             told = Report("gpu", Address("abcd"[number - 1], 80), 20.0, total, 0)
             self.follow(self.scheduler.report(str(number), told, self.now))
@@ -111,17 +110,23 @@ class SchedulerMachine(SchedulerAccount):
         self.hear(agent_id, told)
 
     @precondition(lambda self: self.fleet.upstreams)
-    @rule(data=st.data(), others=st.sampled_from((0, 0, 0, 1, 2)), age=_AGES)
-    def report_well(self, data: st.DataObject, others: int, age: float) -> None:
+    @rule(
+        data=st.data(),
+        others=st.sampled_from((0, 0, 0, 1, 2)),
+        age=_AGES,
+        idle_sleeps=st.booleans(),
+    )
+    def report_well(self, data: st.DataObject, others: int, age: float, idle_sleeps: bool) -> None:
         """An agent says what is so: our requests run there, and perhaps another's."""
         upstream = data.draw(st.sampled_from(list(self.fleet.upstreams)))
+        sleeping = idle_sleeps and not upstream.in_flight
         told = attrs.evolve(
             upstream.report,
             slots_total=upstream.total or 2,
-            slots_busy=upstream.in_flight + others,
+            slots_busy=None if sleeping else upstream.in_flight + others,
             slots_age_s=age,
             issues=(),
-            sleeping=False,
+            sleeping=sleeping,
         )
         self.hear(upstream.agent_id, told)
 
@@ -208,7 +213,7 @@ class SchedulerMachine(SchedulerAccount):
         self.follow(self.scheduler.cancel(waiter, self.now))
 
     @precondition(lambda self: self.leases)
-    @rule(data=st.data(), how=st.sampled_from(("release", "release", "abandon", "fail", "back")))
+    @rule(data=st.data(), how=st.sampled_from(("release", "abandon", "abandon", "fail", "back")))
     def end(self, data: st.DataObject, how: str) -> None:
         """A request ends well, or its client goes, or its server fails, or it is sent back."""
         lease = data.draw(st.sampled_from(list(self.leases)))

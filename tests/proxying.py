@@ -16,8 +16,7 @@ from twisted.trial.unittest import TestCase
 
 from paddler.balancer.admission import Admission
 from paddler.balancer.limits import BodyBudget, Limits
-from paddler.balancer.proxy import ProxyResource
-from paddler.balancer.requests import Doors
+from paddler.balancer.proxy import ProxyResource, Ways
 from paddler.balancer.sites import ConnectionSite
 from paddler.balancer.upstream import AgentHop
 from paddler.scheduling.policies import IdleSlots
@@ -103,8 +102,7 @@ class ProxyCase(TestCase):
     buffer_timeout = 20.0
     buffer_bytes = 256 * 2**20
     limits = Limits(body=100 * 2**20, quiet=20.0, connections=1000)
-    doors = Doors()
-    rewrite_host = False
+    ways = Ways()
 
     async def setUp(self) -> None:
         scheduler = Scheduler(IdleSlots(), Random(1), self.buffer_size, 1000)
@@ -112,9 +110,7 @@ class ProxyCase(TestCase):
         self.admission = Admission(reactor, scheduler, self.buffer_timeout, bodies)
         self.addCleanup(self.admission.stop)
         hop = AgentHop(reactor, 5.0)
-        self.proxy = ProxyResource(
-            reactor, self.admission, hop, doors=self.doors, rewrite_host=self.rewrite_host
-        )
+        self.proxy = ProxyResource(reactor, self.admission, hop, self.ways)
         self.site = ConnectionSite(
             self.proxy, reactor, "public", self.limits, bodies, self.admission.no_room_for_body
         )

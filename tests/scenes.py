@@ -10,12 +10,12 @@ import attrs
 from paddler.scheduling.notes import Note
 from paddler.scheduling.policies import IdleSlots
 from paddler.scheduling.scheduler import Grant, Outcome, Scheduler
-from paddler.scheduling.slots import Lease
+from paddler.scheduling.slots import Lease, Upstream
 from paddler.scheduling.views import AgentView
 from paddler.scheduling.waiting import Waiter
 from paddler.values import Address, Report
 
-__all__ = ["Scene", "report"]
+__all__ = ["Scene", "new_upstream", "report", "scheduler"]
 
 
 def report(name: str = "a", slots: int = 2, busy: int | None = 0, **more: Any) -> Report:
@@ -29,6 +29,16 @@ def report(name: str = "a", slots: int = 2, busy: int | None = 0, **more: Any) -
         slots_busy=busy,
         **more,
     )
+
+
+def new_upstream(told: Report, now: float = 0.0) -> Upstream:
+    """An upstream of which nothing is known but that report, not even heard yet."""
+    return Upstream(told.external, told.agent_name, told.agent_name, told, now, 3)
+
+
+def scheduler(limit: int, seed: int = 1) -> Scheduler:
+    """A scheduler of nobody and nothing."""
+    return Scheduler(IdleSlots(), Random(seed), limit, 3)
 
 
 @attrs.define(eq=False)
@@ -48,7 +58,7 @@ class Scene:
     notes: list[Note] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.scheduler = Scheduler(IdleSlots(), Random(self.seed), self.limit, 3)
+        self.scheduler = scheduler(self.limit, self.seed)
 
     def took(self, outcome: Outcome) -> tuple[Grant, ...]:
         """Note what followed."""

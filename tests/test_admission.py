@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from random import Random
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -12,10 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.balancer.admission import Admission
 from paddler.errors import NoSuchAgent, QueueFull, Stopping, WaitedTooLong
-from paddler.scheduling.policies import IdleSlots
-from paddler.scheduling.scheduler import Scheduler
 from paddler.scheduling.slots import Lease
-from tests.scenes import report
+from tests.scenes import report, scheduler
 
 __all__ = ["DeadlineTests", "LogTests", "ReentrantTests", "StopTests", "TimerTests", "WaitingTests"]
 
@@ -39,7 +36,7 @@ class AdmissionTestCase(SynchronousTestCase):
 
     def make(self, limit: int = 100_000) -> Admission:
         """An admission of requests that may wait for a minute."""
-        return Admission(self.clock, Scheduler(IdleSlots(), Random(1), limit, 3), 60.0)
+        return Admission(self.clock, scheduler(limit), 60.0)
 
     def all_is_over(self) -> None:
         """Give back what is held, stop, and see that nothing is left."""

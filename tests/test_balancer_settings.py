@@ -7,7 +7,9 @@ from pathlib import Path
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
+from paddler.balancer.attempts import Patience
 from paddler.balancer.limits import Limits
+from paddler.balancer.proxy import Ways
 from paddler.balancer.requests import Doors
 from paddler.balancer.settings import BalancerOptions, BalancerSettings
 
@@ -17,13 +19,18 @@ DEFAULTS = BalancerSettings(
     token=None,
     allowed_origins=(),
     dashboard=False,
-    doors=Doors(slots=False, admin=False),
-    rewrite_host=False,
+    ways=Ways(
+        doors=Doors(slots=False, admin=False),
+        rewrite_host=False,
+        max_tries=2,
+        patience=Patience(unreachable=2.0, timeout=60.0),
+    ),
     buffer_size=1000,
     buffer_bytes=256 * 2**20,
     buffer_timeout=60.0,
     limits=Limits(body=100 * 2**20, quiet=60.0, connections=10000),
     connect_timeout=5.0,
+    quarantine=10.0,
     agent_expiry=3,
     shutdown_grace=30.0,
     statsd=False,
@@ -69,10 +76,22 @@ class SettingsTests(SynchronousTestCase):
             ("--max-request-body=64KiB", {"limits": attrs.evolve(DEFAULTS.limits, body=2**16)}),
             ("--client-timeout=1s", {"limits": attrs.evolve(DEFAULTS.limits, quiet=1.0)}),
             ("--max-connections=5", {"limits": attrs.evolve(DEFAULTS.limits, connections=5)}),
-            ("--rewrite-host-header", {"rewrite_host": True}),
-            ("--slots-endpoint-enable=true", {"doors": Doors(slots=True)}),
-            ("--admin-endpoints-enable=true", {"doors": Doors(admin=True)}),
+            ("--rewrite-host-header", {"ways": attrs.evolve(DEFAULTS.ways, rewrite_host=True)}),
+            (
+                "--slots-endpoint-enable=true",
+                {"ways": attrs.evolve(DEFAULTS.ways, doors=Doors(slots=True))},
+            ),
+            (
+                "--admin-endpoints-enable=true",
+                {"ways": attrs.evolve(DEFAULTS.ways, doors=Doors(admin=True))},
+            ),
             ("--upstream-connect-timeout=1s", {"connect_timeout": 1.0}),
+            ("--max-tries=5", {"ways": attrs.evolve(DEFAULTS.ways, max_tries=5)}),
+            (
+                "--stall-timeout=9s",
+                {"ways": attrs.evolve(DEFAULTS.ways, patience=Patience(timeout=9.0))},
+            ),
+            ("--quarantine=500ms", {"quarantine": 0.5}),
             ("--agent-expiry=5", {"agent_expiry": 5}),
             ("--shutdown-grace=0", {"shutdown_grace": 0.0}),
             ("--statsd-enable=true", {"statsd": True}),
@@ -108,8 +127,9 @@ class SettingsTests(SynchronousTestCase):
             (("--management-endpoint=unix:/p", "--management-port=1"), "--management-endpoint"),
             (("--reverseproxy-endpoint=unix:/p", "--reverseproxy-host=h"), "--reverseproxy-host"),
             (("--balancing=prefix",), "--balancing"),
-            (("--max-tries=3",), "not built"),
-            (("--quarantine=3s",), "not built"),
+            (("--max-tries=0",), "--max-tries"),
+            (("--access-log=true",), "not built"),
+            (("--model-routing=auto",), "not built"),
             (("--request-buffer-timeout=0",), "more than 0"),
             (("--management-cors-allowed-host=ftp://x",), "origin"),
             (("--management-cors-allowed-host=https://x/y",), "origin"),

@@ -8,14 +8,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.scheduling.idle import IdleIndex
 from paddler.scheduling.slots import Upstream
-from tests.scenes import report
+from tests.scenes import new_upstream, report
 
 __all__ = ["IdleIndexTests"]
 
 
 def _upstream(name: str) -> Upstream:
-    told = report(name)
-    return Upstream(told.external, name, name, told, 0.0, 3)
+    return new_upstream(report(name))
 
 
 class IdleIndexTests(SynchronousTestCase):

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from paddler.scheduling.idle import IdleIndex
 from paddler.scheduling.policies import IdleSlots
 from paddler.scheduling.slots import Upstream
-from tests.scenes import report
+from tests.scenes import new_upstream, report
 
 __all__ = ["IdleSlotsTests"]
 
@@ -19,8 +19,7 @@ def _fleet(**slots: tuple[int, int]) -> tuple[IdleIndex, dict[str, Upstream]]:
     """Upstreams by name, each with its idle slots and its slots in all."""
     index, upstreams = IdleIndex(), {}
     for name, (idle, total) in slots.items():
-        told = report(name, total)
-        upstreams[name] = Upstream(told.external, name, name, told, 0.0, 3)
+        upstreams[name] = new_upstream(report(name, total))
         index.put(upstreams[name], idle)
     return index, upstreams
 

@@ -8,16 +8,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.scheduling.slots import LEFT_WITHOUT_SAMPLE, Lease, Upstream
 from paddler.values import BLOCKING_ISSUES
-from tests.scenes import report
+from tests.scenes import new_upstream, report
 
 __all__ = ["LeaseCountTests", "SampleTests", "StateTests", "ClientLeftTests", "PromisedTests"]
 
 
 def _upstream(slots: int = 4, busy: int | None = 0, now: float = 100.0, **more: Any) -> Upstream:
     told = report("a", slots, busy, **more)
-    upstream = Upstream(told.external, "a", "a", told, now, 3)
-    upstream.hear(told, now)
-    return upstream
+    made = new_upstream(told, now)
+    made.hear(told, now)
+    return made
 
 
 def _hear(upstream: Upstream, now: float, busy: int | None, slots: int = 4, **more: Any) -> None:

@@ -14,6 +14,7 @@ lease back.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -26,6 +27,7 @@ from paddler.errors import QueueFull, Stopping, WaitedTooLong
 from paddler.scheduling.notes import Note
 from paddler.scheduling.scheduler import Grant, Outcome, Scheduler
 from paddler.scheduling.slots import Lease, Upstream
+from paddler.scheduling.trust import Fault
 from paddler.scheduling.views import AgentView, FleetView, QueueView
 from paddler.scheduling.waiting import Waiter
 from paddler.values import Report
@@ -49,6 +51,8 @@ class Admission:
     _scheduler: Scheduler
     timeout: float
     bodies: BodyBudget = attrs.field(factory=BodyBudget)
+    #: Called with an upstream whose agent has begun to doubt it, or no longer does.
+    on_doubt: Callable[[Upstream], None] = attrs.field(default=lambda upstream: None, init=False)
     _pending: dict[Waiter, Deferred[Lease]] = attrs.field(factory=dict, init=False)
     _granted: dict[Waiter, Lease] = attrs.field(factory=dict, init=False)
     _grants: deque[Grant] = attrs.field(factory=deque, init=False)
@@ -58,38 +62,81 @@ class Admission:
 
     # Requests.
 
-    def acquire(self, weight: int, size: int = 0) -> Deferred[Lease]:
-        """Slots for a request; cancel the Deferred when its client leaves.
+    def waiter(self, weight: int) -> Waiter:
+        """A new request, not yet in line.
 
         :param weight: the slots that it will occupy.
-        :param size: bytes of its body, which wait with it.
+        """
+        return Waiter(weight, self._clock.seconds())
+
+    def acquire(self, waiter: Waiter) -> Deferred[Lease]:
+        """Slots for a request; cancel the Deferred when its client leaves.
+
         :raises QueueFull: there is no room to wait; by the Deferred, as all errors here.
         :raises WaitedTooLong: no slot became free in time.
         :raises Stopping: the balancer stops.
         """
         if self._stopped:
             return fail(Stopping())
-        waiter = Waiter(weight, self._clock.seconds(), size)
         try:
-            outcome = self._scheduler.request(waiter, waiter.arrived_at)
+            outcome = self._scheduler.request(waiter, self._clock.seconds())
         except QueueFull as error:
             return fail(error)
+        return self._promised(waiter, outcome)
+
+    def again(
+        self, waiter: Waiter, lease: Lease, fault: Fault, cause: object, problem: str
+    ) -> Deferred[Lease]:
+        """Other slots for a request whose upstream failed it, in its old place and time.
+
+        The lease ends. As `acquire`, but there is always room for it.
+
+        :param cause: tells the request from others.
+        :param problem: what happened, in words.
+        """
+        if self._stopped:
+            self.fault(lease.upstream, fault, cause, problem, lease)
+            return fail(Stopping())
+        now = self._clock.seconds()
+        return self._promised(
+            waiter,
+            self._scheduler.fault(lease.upstream, fault, cause, problem, now, lease, waiter),
+        )
+
+    def _promised(self, waiter: Waiter, outcome: Outcome) -> Deferred[Lease]:
+        """The lease of a waiter that has just come into line: here already, or to come."""
         grants = outcome.grants
-        if len(grants) == 1 and grants[0].waiter is waiter and not self._firing:
+        if not self._firing and len(grants) == 1 and grants[0].waiter is waiter:
             # The common case needs no timer and no detour.
+            self._carry_out(attrs.evolve(outcome, grants=()))
             return succeed(grants[0].lease)
         waiting: Deferred[Lease] = Deferred(lambda _: self._cancelled(waiter))
         self._pending[waiter] = waiting
-        waiting.addTimeout(self.timeout, self._clock, onTimeoutCancel=self._timed_out)
+        left = waiter.arrived_at + self.timeout - self._clock.seconds()
+        waiting.addTimeout(max(0.0, left), self._clock, onTimeoutCancel=self._timed_out)
         self._carry_out(outcome)
         return waiting
 
-    def release(self, lease: Lease, problem: str | None = None) -> None:
-        """The request has ended, its slots are free.
+    def release(self, lease: Lease) -> None:
+        """The request has ended, its slots are free."""
+        self._carry_out(self._scheduler.release(lease, self._clock.seconds()))
 
-        :param problem: what went wrong with the llama-server, if something did.
-        """
-        self._carry_out(self._scheduler.release(lease, self._clock.seconds(), problem))
+    def fault(
+        self,
+        upstream: Upstream,
+        fault: Fault,
+        cause: object,
+        problem: str,
+        lease: Lease | None = None,
+    ) -> None:
+        """An upstream failed a request, which has ended, and its lease with it."""
+        now = self._clock.seconds()
+        self._carry_out(self._scheduler.fault(upstream, fault, cause, problem, now, lease))
+
+    def answered(self, upstream: Upstream) -> None:
+        """An upstream has begun to answer a request as it should."""
+        if upstream.trust.suspect or upstream.error is not None:
+            self._carry_out(self._scheduler.answered(upstream, self._clock.seconds()))
 
     def abandon(self, lease: Lease) -> None:
         """The request's client has gone; its slots are busy until a sample says otherwise."""
@@ -135,7 +182,8 @@ class Admission:
 
     def queue(self) -> QueueView:
         """The buffer."""
-        return self._scheduler.queue(self._clock.seconds())
+        view = self._scheduler.queue(self._clock.seconds())
+        return attrs.evolve(view, bytes_waiting=self.bodies.used)
 
     # The end.
 
@@ -161,6 +209,8 @@ class Admission:
         """Log what was noted, fire who was granted, set the timer anew."""
         for note in outcome.notes:
             self._say(note)
+        for upstream in outcome.doubted:
+            self.on_doubt(upstream)
         for grant in outcome.grants:
             self._granted[grant.waiter] = grant.lease
             self._grants.append(grant)
@@ -194,7 +244,7 @@ class Admission:
         """Give the deadline's cancellation its own name."""
         if isinstance(result, Failure):
             result.trap(CancelledError)
-            raise WaitedTooLong(timeout, self._scheduler.retry_after())
+            raise WaitedTooLong(self.timeout, self._scheduler.retry_after())
         return result
 
     def _set_timer(self) -> None:

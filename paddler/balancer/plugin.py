@@ -51,18 +51,16 @@ class BalancerService(Service):
         self.settings = settings
         self._reactor = reactor
         scheduler = Scheduler(
-            IdleSlots(), SystemRandom(), settings.buffer_size, settings.agent_expiry
+            IdleSlots(),
+            SystemRandom(),
+            settings.buffer_size,
+            settings.agent_expiry,
+            settings.quarantine,
         )
         self.bodies = BodyBudget(settings.buffer_bytes)
         self.admission = Admission(reactor, scheduler, settings.buffer_timeout, self.bodies)
         self.hop = AgentHop(reactor, settings.connect_timeout)
-        self.proxy = ProxyResource(
-            reactor,
-            self.admission,
-            self.hop,
-            doors=settings.doors,
-            rewrite_host=settings.rewrite_host,
-        )
+        self.proxy = ProxyResource(reactor, self.admission, self.hop, settings.ways)
         self.public = ConnectionSite(
             self.proxy,
             reactor,

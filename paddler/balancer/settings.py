@@ -6,7 +6,9 @@ from pathlib import Path
 
 import attrs
 
+from paddler.balancer.attempts import Patience
 from paddler.balancer.limits import Limits
+from paddler.balancer.proxy import Ways
 from paddler.balancer.requests import Doors
 from paddler.coercions import (
     boolean,
@@ -31,6 +33,7 @@ __all__ = ["BalancerOptions", "BalancerSettings"]
 class BalancerSettings:
     """What the balancer does, settled.
 
+    :param ways: how requests are passed on.
     :param management: a server endpoint description, for agents and operators.
     :param reverseproxy: likewise, for clients.
     :param token: what agents and operators must show; None: nothing.
@@ -40,6 +43,7 @@ class BalancerSettings:
     :param buffer_timeout: seconds that one may wait.
     :param limits: what one client may take.
     :param connect_timeout: seconds in which a llama-server must accept a connection.
+    :param quarantine: seconds that a llama-server which keeps failing is left out.
     :param agent_expiry: reports missed before an agent is stale.
     :param shutdown_grace: seconds that a stop waits for running answers.
     """
@@ -49,13 +53,13 @@ class BalancerSettings:
     token: str | None = attrs.field(repr=False)
     allowed_origins: tuple[str, ...]
     dashboard: bool
-    doors: Doors
-    rewrite_host: bool
+    ways: Ways
     buffer_size: int
     buffer_bytes: int
     buffer_timeout: float
     limits: Limits
     connect_timeout: float
+    quarantine: float
     agent_expiry: int
     shutdown_grace: float
     statsd: bool
@@ -144,6 +148,26 @@ _TABLE = (
         "How long a llama-server may take to accept a connection.",
         shown="5s",
     ),
+    Option(
+        "max-tries",
+        whole(1, 1000),
+        2,
+        "Servers that a request is sent to in all, when they die with it.",
+    ),
+    Option(
+        "stall-timeout",
+        positive(duration),
+        60.0,
+        "How long an answer may pause while its agent finds the server slow.",
+        shown="60s",
+    ),
+    Option(
+        "quarantine",
+        positive(duration),
+        10.0,
+        "How long a llama-server that keeps failing is left out.",
+        shown="10s",
+    ),
     Option("agent-expiry", whole(1, 1000), 3, "Reports missed before an agent is stale."),
     Option(
         "shutdown-grace", duration, 30.0, "How long a stop waits for running answers.", shown="30s"
@@ -174,13 +198,10 @@ class BalancerOptions(PaddlerOptions):
             "fairness-bound",
             "fast-lane",
             "log-format",
-            "max-tries",
             "metrics-endpoint-enable",
             "model-routing",
             "models",
             "prefix-memory",
-            "quarantine",
-            "stall-timeout",
         )
     )
 
@@ -198,8 +219,12 @@ class BalancerOptions(PaddlerOptions):
             token=None if token_file is None else read_secret(token_file),
             allowed_origins=self["management-cors-allowed-host"],
             dashboard=self["management-dashboard-enable"],
-            doors=Doors(self["slots-endpoint-enable"], self["admin-endpoints-enable"]),
-            rewrite_host=self["rewrite-host-header"],
+            ways=Ways(
+                doors=Doors(self["slots-endpoint-enable"], self["admin-endpoints-enable"]),
+                rewrite_host=self["rewrite-host-header"],
+                max_tries=self["max-tries"],
+                patience=Patience(timeout=self["stall-timeout"]),
+            ),
             buffer_size=self["request-buffer-size"],
             buffer_bytes=self["request-buffer-bytes"],
             buffer_timeout=self["request-buffer-timeout"],
@@ -209,6 +234,7 @@ class BalancerOptions(PaddlerOptions):
                 connections=self["max-connections"],
             ),
             connect_timeout=self["upstream-connect-timeout"],
+            quarantine=self["quarantine"],
             agent_expiry=self["agent-expiry"],
             shutdown_grace=self["shutdown-grace"],
             statsd=self["statsd-enable"],

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any, cast
 
 import attrs
-from twisted.internet.defer import Deferred, ensureDeferred, succeed
-from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
+from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimedOut
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.internet.protocol import Protocol, connectionDone
@@ -102,7 +102,11 @@ async def _answer(upstream: Address, line: _Line, asking: Deferred[IResponse]) -
         raise UpstreamTimedOut(str(upstream), "no connection in time") from None
     except (ConnectError, DNSLookupError) as error:
         raise UpstreamRefused(str(upstream), str(error).rstrip(".")) from None
+    except ConnectingCancelledError:
+        raise CancelledError from None
     except (ResponseFailed, RequestTransmissionFailed, RequestGenerationFailed) as error:
+        if any(reason.check(CancelledError) for reason in error.reasons):
+            raise CancelledError from None
         raise UpstreamFailed(str(upstream), _first_reason(error.reasons)) from None
     return _Answer(response, line)
 

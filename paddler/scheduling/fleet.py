@@ -13,12 +13,15 @@ from paddler.errors import NoSuchAgent
 from paddler.scheduling.idle import IdleIndex
 from paddler.scheduling.notes import Note, note
 from paddler.scheduling.slots import State, Upstream
-from paddler.values import Report
+from paddler.scheduling.trust import Trust
+from paddler.values import Address, Report
 
 __all__ = ["FORGET_AFTER", "Fleet"]
 
 #: Seconds from going stale to being forgotten.
 FORGET_AFTER = 60.0
+#: Seconds for which an address must have been one agent's before its next owner is worth a line.
+TOLD_AGAIN_AFTER = 60.0
 
 
 @attrs.define(eq=False)
@@ -26,9 +29,11 @@ class Fleet:
     """Upstreams that have an agent, and forgotten ones until their last lease ends.
 
     :param missed_allowed: reports an agent may miss before it is stale.
+    :param quarantine: seconds that one which keeps failing is left out.
     """
 
     _missed_allowed: int
+    _quarantine: float
     #: Idle slots of awake upstreams, and of sleeping ones, which a request has to wake first.
     awake: IdleIndex = attrs.field(factory=IdleIndex, init=False)
     asleep: IdleIndex = attrs.field(factory=IdleIndex, init=False)
@@ -53,28 +58,47 @@ class Fleet:
         except KeyError:
             raise NoSuchAgent(agent_id) from None
 
+    def at(self, address: Address) -> Upstream | None:
+        """The upstream at an address, also a forgotten one that has leases."""
+        return self._by_address.get(_key(address))
+
     def any_healthy(self, random: Random) -> Upstream | None:
-        """One that answers what needs no slot: an awake one if there is one."""
+        """One that answers what needs no slot.
+
+        An awake one if there is one, else one to be woken, else one that is in quarantine.
+        """
         healthy = [upstream for upstream in self.upstreams if upstream.healthy]
         awake = [upstream for upstream in healthy if not upstream.asleep]
-        return random.choice(awake or healthy) if healthy else None
+        some = awake or healthy or [u for u in self.upstreams if u.state == "quarantined"]
+        return random.choice(some) if some else None
 
     def hear(self, agent_id: str, report: Report, now: float) -> list[Note]:
         """Take a report in; a new agent joins, a known address keeps what is promised of it."""
         notes: list[Note] = []
-        key = _key(report)
+        key = _key(report.external)
         upstream = self._by_address.get(key)
         elsewhere = self._by_agent.get(agent_id)
         if elsewhere is not None and elsewhere is not upstream:
             notes.append(note("moved", elsewhere, f"to {report.external}"))
             self.forget(elsewhere)
         if upstream is None:
-            upstream = Upstream(report.external, agent_id, "", report, now, self._missed_allowed)
+            upstream = Upstream(
+                report.external,
+                agent_id,
+                "",
+                report,
+                now,
+                self._missed_allowed,
+                Trust(self._quarantine),
+            )
             self._by_address[key] = upstream
         before = upstream.state
         joins = self._by_agent.get(upstream.agent_id) is not upstream
         if not joins and upstream.agent_id != agent_id:
-            notes.append(note("taken_over", upstream, f"by {report.agent_name}"))
+            # Two agents that report one address take it from each other for ever.
+            if now - upstream.taken_over_at > TOLD_AGAIN_AFTER:
+                notes.append(note("taken_over", upstream, f"by {report.agent_name}"))
+            upstream.taken_over_at = now
             del self._by_agent[upstream.agent_id]
         upstream.agent_id = agent_id
         self._by_agent[agent_id] = upstream
@@ -105,20 +129,21 @@ class Fleet:
     def drop_if_over(self, upstream: Upstream) -> None:
         """Let a forgotten upstream go when nothing runs there any more."""
         if upstream.forgotten and not upstream.in_flight:
-            del self._by_address[_key(upstream.report)]
+            del self._by_address[_key(upstream.address)]
 
     def index(self, upstream: Upstream) -> None:
         """Keep the indexes of idle slots true after a change."""
-        state = upstream.state
-        self.awake.put(upstream, upstream.free if state == "ready" else 0)
-        self.asleep.put(upstream, upstream.free if state == "sleeping" else 0)
+        idle, asleep = upstream.grantable, upstream.asleep
+        self.awake.put(upstream, 0 if asleep else idle)
+        self.asleep.put(upstream, idle if asleep else 0)
 
-    def told(self, upstream: Upstream, before: State) -> list[Note]:
+    def told(self, upstream: Upstream, before: State, why: str = "") -> list[Note]:
         """A note if its state is another; ready and full take turns all day and are one here."""
         alike = ("ready", "full")
         if upstream.state == before or (before in alike and upstream.state in alike):
             return []
-        return [note("state", upstream, f"{before} -> {upstream.state}")]
+        change = f"{before} -> {upstream.state}"
+        return [note("state", upstream, f"{change}: {why}" if why else change)]
 
     # Time.
 
@@ -127,8 +152,10 @@ class Fleet:
         at = upstream.stale_at
         if upstream.stale_since is not None:
             at = upstream.stale_since + FORGET_AFTER
-        if upstream.left_until is not None:
-            at = min(at, upstream.left_until)
+        trust = upstream.trust
+        for until in (upstream.left_until, None if trust.on_trial else trust.until):
+            if until is not None:
+                at = min(at, until)
         # A look that comes too early plans the next; so a report mostly changes nothing here.
         if upstream.looked_at_next is None or at < upstream.looked_at_next:
             upstream.looked_at_next = at
@@ -170,5 +197,5 @@ class Fleet:
         upstream.name = name
 
 
-def _key(report: Report) -> str:
-    return str(report.external).lower()
+def _key(address: Address) -> str:
+    return str(address).lower()

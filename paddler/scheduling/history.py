@@ -10,7 +10,7 @@ from collections import deque
 
 import attrs
 
-__all__ = ["CountHistory", "grain_of"]
+__all__ = ["SPAN", "CountHistory", "grain_of"]
 
 #: Seconds that are remembered: samples come at least every few seconds.
 SPAN = 15.0

@@ -5,13 +5,9 @@ nothing else: no I/O, no Deferred, no clock. Its methods take `now` and return w
 follows: leases for waiters, and notes for the log. Its owner (`paddler.balancer.admission`)
 carries that out and calls `pass_time` when `next_event` says so.
 
-Note [Slots are taken and given back once]. A lease is made by `_grant` alone, in the same
+Note [Slots are taken and given back once]. A lease is made by `Granting` alone, in the same
 step that finds the slot free, and ended by `release` or `abandon`, once. Reports
 never touch it. So what is in flight is exactly what was promised, whatever agents say.
-
-Note [A heavy request can't starve]. Those behind the head of the line pass it only on upstreams
-that it does not wait for: while it finds no room, the upstream nearest to having it
-is kept for it.
 """
 
 from __future__ import annotations
@@ -23,9 +19,11 @@ import attrs
 
 from paddler.errors import QueueFull
 from paddler.scheduling.fleet import Fleet
+from paddler.scheduling.granting import Grant, Granting
 from paddler.scheduling.notes import Note, note
 from paddler.scheduling.policies import Policy
 from paddler.scheduling.slots import Lease, Upstream
+from paddler.scheduling.trust import Fault
 from paddler.scheduling.views import AgentView, FleetView, QueueView, view_of
 from paddler.scheduling.waiting import Waiter, WaitingQueue
 from paddler.values import Report
@@ -38,19 +36,15 @@ RETRY_AFTER_MOST = 60
 
 
 @attrs.frozen
-class Grant:
-    """A waiter gets its lease."""
-
-    waiter: Waiter
-    lease: Lease
-
-
-@attrs.frozen
 class Outcome:
-    """What follows from an event."""
+    """What follows from an event.
+
+    :param doubted: upstreams whose agents have begun to doubt them, or no longer do.
+    """
 
     grants: tuple[Grant, ...] = ()
     notes: tuple[Note, ...] = ()
+    doubted: tuple[Upstream, ...] = ()
 
 
 @attrs.define(eq=False)
@@ -61,25 +55,34 @@ class Scheduler:
     :param random: decides between equals.
     :param waiting_limit: the most requests that may wait.
     :param missed_allowed: reports an agent may miss before it is stale.
+    :param quarantine: seconds that an upstream which keeps failing is left out.
     """
 
     _policy: Policy
     _random: Random
     _waiting_limit: int
     _missed_allowed: int
+    _quarantine: float = 10.0
     _fleet: Fleet = attrs.field(init=False)
     _queue: WaitingQueue = attrs.field(factory=WaitingQueue, init=False)
-    _reserved: Upstream | None = attrs.field(default=None, init=False)
+    _granting: Granting = attrs.field(init=False)
     _mean_hold: float | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._fleet = Fleet(self._missed_allowed)
+        self._fleet = Fleet(self._missed_allowed, self._quarantine)
+        self._granting = Granting(self._policy, self._random, self._fleet, self._queue)
 
     # Agents.
 
     def report(self, agent_id: str, report: Report, now: float) -> Outcome:
         """An agent reports; a new one joins."""
-        return self._outcome(now, self._fleet.hear(agent_id, report, now))
+        before = self._fleet.at(report.external)
+        doubt = None if before is None else before.doubt
+        notes = self._fleet.hear(agent_id, report, now)
+        outcome = self._outcome(now, notes)
+        if before is not None and before.doubt != doubt:
+            return attrs.evolve(outcome, doubted=(before,))
+        return outcome
 
     def leave(self, agent_id: str, now: float) -> Outcome:
         """An agent says goodbye: forgotten at once; its running answers finish.
@@ -131,16 +134,53 @@ class Scheduler:
         # A heavy one at the head may have kept an upstream from those behind it.
         return self._outcome(now)
 
-    def release(self, lease: Lease, now: float, problem: str | None = None) -> Outcome:
-        """A request has ended and its slots are free.
+    def release(self, lease: Lease, now: float) -> Outcome:
+        """A request has ended and its slots are free."""
+        outcome = self._end(lease, now, client_left=False)
+        held, mean = now - lease.granted_at, self._mean_hold
+        self._mean_hold = held if mean is None else 0.95 * mean + 0.05 * held
+        return outcome
 
-        :param problem: what went wrong with the llama-server, if something did.
+    def fault(
+        self,
+        upstream: Upstream,
+        fault: Fault,
+        cause: object,
+        problem: str,
+        now: float,
+        lease: Lease | None = None,
+        waiter: Waiter | None = None,
+    ) -> Outcome:
+        """An upstream failed a request.
+
+        :param cause: tells the request from others.
+        :param problem: what happened, in words.
+        :param lease: it ends.
+        :param waiter: it goes back to its place in line; there is always room for it.
         """
-        lease.upstream.error = problem
-        if problem is None:
-            held, mean = now - lease.granted_at, self._mean_hold
-            self._mean_hold = held if mean is None else 0.95 * mean + 0.05 * held
-        return self._end(lease, now, client_left=False)
+        before = upstream.state
+        upstream.error = problem
+        alone = not any(u.healthy for u in self._fleet.upstreams if u is not upstream)
+        upstream.trust.fault(fault, cause, now, alone=alone)
+        if waiter is not None:
+            self._queue.enter(waiter)
+        notes = [] if upstream.forgotten else self._fleet.told(upstream, before, problem)
+        if lease is not None:
+            return self._end(lease, now, client_left=False, notes=notes)
+        if not upstream.forgotten:
+            self._fleet.plan(upstream)
+            self._fleet.index(upstream)
+        return self._outcome(now, notes)
+
+    def answered(self, upstream: Upstream, now: float) -> Outcome:
+        """An upstream has begun to answer a request as it should."""
+        before = upstream.state
+        upstream.error = None
+        upstream.trust.answered()
+        if upstream.forgotten:
+            return Outcome()
+        self._fleet.index(upstream)
+        return self._outcome(now, self._fleet.told(upstream, before))
 
     def take_back(self, lease: Lease, now: float) -> Outcome:
         """A lease that was never used ends: its slots are free and nothing is learnt from it."""
@@ -174,7 +214,7 @@ class Scheduler:
         """The buffer."""
         first = self._queue.first()
         oldest = 0.0 if first is None else max(0.0, now - first.arrived_at)
-        return QueueView(len(self._queue), self._queue.bytes, oldest, self._waiting_limit)
+        return QueueView(len(self._queue), 0, oldest, self._waiting_limit)
 
     def fleet(self) -> FleetView:
         """All agents together."""
@@ -197,57 +237,21 @@ class Scheduler:
 
     # Inside.
 
-    def _end(self, lease: Lease, now: float, client_left: bool) -> Outcome:
+    def _end(
+        self, lease: Lease, now: float, client_left: bool, notes: list[Note] | None = None
+    ) -> Outcome:
         if lease.ended:
             raise ValueError("this lease was given back before")
         upstream = lease.upstream
         upstream.give_back(lease, now, client_left=client_left)
         if upstream.forgotten:
             self._fleet.drop_if_over(upstream)
-            return Outcome()
-        self._fleet.plan(upstream)
-        self._fleet.index(upstream)
-        return self._outcome(now)
+        else:
+            self._fleet.plan(upstream)
+            self._fleet.index(upstream)
+        return self._outcome(now, notes)
 
     def _outcome(self, now: float, notes: list[Note] | None = None) -> Outcome:
         """Grant all that fits now that something has changed."""
-        grants = self._grant(now) if len(self._queue) else ()
+        grants = self._granting.grant_all(now) if len(self._queue) else ()
         return Outcome(tuple(grants), tuple(notes or ()))
-
-    def _grant(self, now: float) -> list[Grant]:
-        """Leases for all who now fit, in their order."""
-        grants: list[Grant] = []
-        reserved: Upstream | None = None
-        lighter_than: int | None = None
-        while (waiter := self._queue.first(lighter_than)) is not None:
-            upstream = self._choose(waiter.weight, reserved)
-            if upstream is not None:
-                self._queue.leave(waiter)
-                grants.append(Grant(waiter, upstream.take(waiter.weight, now)))
-                self._fleet.index(upstream)
-                continue
-            if lighter_than is None and waiter.weight > 1:
-                reserved = self._nearest(waiter.weight)
-            # Whatever weighs as much or more finds no room either.
-            lighter_than = waiter.weight
-        self._reserved = reserved
-        return grants
-
-    def _choose(self, weight: int, avoid: Upstream | None) -> Upstream | None:
-        """An awake upstream; else one that the request wakes."""
-        fleet, choose = self._fleet, self._policy.choose
-        return choose(weight, fleet.awake, avoid, self._random) or choose(
-            weight, fleet.asleep, avoid, self._random
-        )
-
-    def _nearest(self, weight: int) -> Upstream | None:
-        """The upstream that lacks the fewest slots for that weight.
-
-        Between equals the one reserved before, so that a reservation moves only to get
-        nearer its end.
-        """
-        return min(
-            (u for u in self._fleet.upstreams if u.healthy),
-            key=lambda u: (u.cost(weight) - u.free, u is not self._reserved),
-            default=None,
-        )

@@ -6,11 +6,13 @@ it, and never lowers it. Only the scheduler changes what is here.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import attrs
 
-from paddler.scheduling.history import CountHistory, grain_of
+from paddler.scheduling.history import SPAN, CountHistory, grain_of
+from paddler.scheduling.trust import Trust
 from paddler.values import BLOCKING_ISSUES, Address, Issue, Report
 
 __all__ = ["ClientLeft", "Lease", "State", "Upstream"]
@@ -40,6 +42,8 @@ class Lease:
     upstream: Upstream
     slots: int
     granted_at: float
+    #: It tries an upstream that was in quarantine.
+    on_trial: bool = False
     ended: bool = attrs.field(default=False, init=False)
 
 
@@ -61,6 +65,7 @@ class Upstream:
     :param report: the newest.
     :param last_update: when that came.
     :param missed_allowed: reports that may be missed before it is stale.
+    :param trust: what is held against it.
     """
 
     address: Address
@@ -69,13 +74,14 @@ class Upstream:
     report: Report
     last_update: float
     missed_allowed: int
+    trust: Trust
     in_flight: int = attrs.field(default=0, init=False)
     promised: int = attrs.field(default=0, init=False)
     foreign_busy: int = attrs.field(default=0, init=False)
     draining: bool = attrs.field(default=False, init=False)
     stale_since: float | None = attrs.field(default=None, init=False)
     forgotten: bool = attrs.field(default=False, init=False)
-    quarantined_until: float | None = attrs.field(default=None, init=False)
+    taken_over_at: float = attrs.field(default=-math.inf, init=False)
     error: str | None = attrs.field(default=None, init=False)
     issues_since: dict[Issue, float] = attrs.field(factory=dict, init=False)
     #: When the scheduler looks at it next; None: not planned.
@@ -84,8 +90,6 @@ class Upstream:
     _unseen: dict[Lease, None] = attrs.field(factory=dict, init=False)
     _counts: CountHistory = attrs.field(factory=CountHistory, init=False)
     _sampled_at: float | None = attrs.field(default=None, init=False)
-    _granted_at: float = attrs.field(default=0.0, init=False)
-    _woken: bool = attrs.field(default=False, init=False)
 
     def __repr__(self) -> str:
         return f"<Upstream {self.name} at {self.address}>"
@@ -114,8 +118,8 @@ class Upstream:
 
     @property
     def asleep(self) -> bool:
-        """Its model is unloaded and no request of ours is waking it."""
-        return self.report.sleeping and not self._woken
+        """Its model was unloaded when its agent last looked; a request has to wake it."""
+        return self.report.sleeping
 
     @property
     def state(self) -> State:
@@ -127,11 +131,13 @@ class Upstream:
             return "loading"
         if not self.total or not BLOCKING_ISSUES.isdisjoint(issues):
             return "unreachable"
+        if self.trust.waits_for_report is not None:
+            return self.trust.waits_for_report
         if self.draining:
             return "draining"
-        if self.quarantined_until is not None:
+        if self.trust.until is not None:
             return "quarantined"
-        if self.asleep:
+        if self.asleep and not self.in_flight:
             return "sleeping"
         return "ready" if self.free else "full"
 
@@ -139,6 +145,26 @@ class Upstream:
     def healthy(self) -> bool:
         """It answers what needs no slot."""
         return self.state in ("ready", "full", "sleeping")
+
+    @property
+    def grantable(self) -> int:
+        """Slots that a request may be promised now, whether it is awake or has to be woken."""
+        state = self.state
+        if state in ("ready", "sleeping"):
+            return self.free
+        trust = self.trust
+        trying = state == "quarantined" and trust.on_trial and not trust.tried
+        return self.free if trying else 0
+
+    @property
+    def doubt(self) -> Literal["unreachable", "timeout"] | None:
+        """Why its agent doubts that it goes on with what it runs; None: it doesn't."""
+        if self.stale_since is None:
+            if "unreachable" in self.report.issues:
+                return "unreachable"
+            if "timeout" in self.report.issues:
+                return "timeout"
+        return None
 
     def cost(self, weight: int) -> int:
         """The slots that a request of that weight takes here: never more than there are."""
@@ -148,19 +174,19 @@ class Upstream:
 
     def take(self, weight: int, now: float) -> Lease:
         """Promise slots to a request; the caller has seen that they are free."""
-        lease = Lease(self, self.cost(weight), now)
+        lease = Lease(self, self.cost(weight), now, on_trial=self.trust.on_trial)
+        self.trust.tried = self.trust.tried or lease.on_trial
         self.in_flight += lease.slots
         self.promised += lease.slots
         self._unseen[lease] = None
         self._counts.put(self.in_flight, now)
-        # The request wakes it; until a report says otherwise it is as good as awake.
-        self._granted_at = now
-        self._woken = True
         return lease
 
     def give_back(self, lease: Lease, now: float, *, client_left: bool) -> None:
         """End a lease; with `client_left` its slots stay busy until a sample shows them idle."""
         lease.ended = True
+        if lease.on_trial:
+            self.trust.tried = False
         self.in_flight -= lease.slots
         self._counts.put(self.in_flight, now)
         if lease in self._unseen:
@@ -176,7 +202,11 @@ class Upstream:
         self.stale_since = None
         self.forgotten = False
         self.issues_since = {issue: self.issues_since.get(issue, now) for issue in report.issues}
-        if report.slots_busy is None:
+        if report.sleeping:
+            # The model of one that works is not unloaded; the agent looked within an interval.
+            looked = now - report.interval_s - SLACK
+            self._left = [left for left in self._left if left.closed_at >= looked]
+        if report.slots_busy is None or report.slots_age_s > SPAN:
             # Nothing is known of others, and a lease is as seen as it can get.
             self.foreign_busy = 0
             self._show(self.in_flight, now)
@@ -184,9 +214,6 @@ class Upstream:
             self._sampled_at = now - report.slots_age_s
             self._compare(report.slots_busy, self._sampled_at)
             self._show(report.slots_busy, self._sampled_at)
-        # Believed asleep again only when the agent can have looked after our last request.
-        if not self.in_flight and now - self._granted_at > report.interval_s + SLACK:
-            self._woken = False
 
     def _compare(self, busy: int, sampled_at: float) -> None:
         """Tell what of `busy` is not ours: work for clients that left, then other clients."""
@@ -225,7 +252,8 @@ class Upstream:
         return max(left.closed_at, self._sampled_at or 0.0) + LEFT_WITHOUT_SAMPLE
 
     def pass_time(self, now: float) -> None:
-        """Free what only waits for samples that don't come."""
+        """Free what only waits for samples that don't come; end a quarantine that is over."""
+        self.trust.pass_time(now)
         self._left = [left for left in self._left if self._gives_up_at(left) > now]
 
 

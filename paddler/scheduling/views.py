@@ -83,6 +83,11 @@ def view_of(upstream: Upstream) -> AgentView:
     """An upstream as others see it."""
     state = upstream.state
     issues = [IssueView(i, upstream.issues_since[i], "agent") for i in upstream.report.issues]
+    trust = upstream.trust
+    if trust.until is not None:
+        issues.insert(0, IssueView("quarantined", trust.quarantined_at, "balancer"))
+    if trust.waits_for_report is not None:
+        issues.insert(0, IssueView(trust.waits_for_report, trust.since, "balancer"))
     if upstream.stale_since is not None:
         issues.insert(0, IssueView("stale", upstream.stale_since, "balancer"))
     return AgentView(
@@ -99,7 +104,7 @@ def view_of(upstream: Upstream) -> AgentView:
         foreign_busy=upstream.foreign_busy,
         client_left=upstream.client_left,
         models=upstream.report.models,
-        quarantined_until=upstream.quarantined_until,
+        quarantined_until=trust.until,
         draining=upstream.draining,
         last_update=upstream.last_update,
         error=upstream.error,

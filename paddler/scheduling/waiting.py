@@ -20,13 +20,11 @@ class Waiter:
 
     :param weight: the slots it will occupy, at most what one upstream has.
     :param arrived_at: when it came, in the caller's seconds.
-    :param size: bytes of its body.
     :param place: its place in line, given at the first entry and kept from then on.
     """
 
     weight: int
     arrived_at: float
-    size: int = 0
     place: int = attrs.field(default=-1, init=False)
     #: Which of its entries counts: a waiter may leave the line and come back.
     entry: int = attrs.field(default=-1, init=False)
@@ -37,6 +35,10 @@ class Waiter:
         return self.entry >= 0
 
 
+#: From this weight on all stand in one line: so few lines are looked through at each step,
+#: whatever weights clients ask for.
+HEAVIEST = 32
+
 #: Place, entry and waiter: the oldest place first.
 _Entry = tuple[int, int, Waiter]
 
@@ -45,29 +47,23 @@ _Entry = tuple[int, int, Waiter]
 class WaitingQueue:
     """Waiters in the order of their places; every step costs at most O(log n)."""
 
+    #: One line for each weight; the heaviest share the last.
     _lines: dict[int, list[_Entry]] = attrs.field(factory=dict, init=False)
     _numbers: count[int] = attrs.field(factory=count, init=False)
     _size: int = attrs.field(default=0, init=False)
-    _bytes: int = attrs.field(default=0, init=False)
     _dead: int = attrs.field(default=0, init=False)
 
     def __len__(self) -> int:
         return self._size
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of the waiters' bodies."""
-        return self._bytes
 
     def enter(self, waiter: Waiter) -> None:
         """Put a waiter in line; one that was there before gets its old place."""
         waiter.entry = next(self._numbers)
         if waiter.place < 0:
             waiter.place = waiter.entry
-        line = self._lines.setdefault(waiter.weight, [])
+        line = self._lines.setdefault(_line(waiter.weight), [])
         heapq.heappush(line, (waiter.place, waiter.entry, waiter))
         self._size += 1
-        self._bytes += waiter.size
 
     def leave(self, waiter: Waiter) -> None:
         """Take a waiter out of line; nothing happens when it is not there."""
@@ -75,37 +71,44 @@ class WaitingQueue:
             return
         waiter.entry = -1
         self._size -= 1
-        self._bytes -= waiter.size
         # It stays in its heap until it comes to the top, or until too many do.
         self._dead += 1
-        self._clear_top(waiter.weight)
+        self._clear_top(_line(waiter.weight))
         if self._dead > 64 and self._dead > self._size:
             self._rebuild()
 
     def first(self, lighter_than: int | None = None) -> Waiter | None:
-        """Who is next, among all or among those below a weight."""
+        """Who is next, among all or among those below a weight.
+
+        Of the heaviest only the first is looked at: none passes another.
+        """
+        below = None if lighter_than is None else _line(lighter_than)
         best: _Entry | None = None
-        for weight, line in self._lines.items():
-            if lighter_than is not None and weight >= lighter_than:
+        for number, line in self._lines.items():
+            if below is not None and number >= below:
                 continue
             if best is None or line[0] < best:
                 best = line[0]
         return None if best is None else best[2]
 
-    def _clear_top(self, weight: int) -> None:
+    def _clear_top(self, number: int) -> None:
         """Keep a living waiter on top of a line, and no empty line."""
-        line = self._lines[weight]
+        line = self._lines[number]
         while line and not _alive(line[0]):
             heapq.heappop(line)
             self._dead -= 1
         if not line:
-            del self._lines[weight]
+            del self._lines[number]
 
     def _rebuild(self) -> None:
-        for weight, line in list(self._lines.items()):
-            self._lines[weight] = list(filter(_alive, line))
-            heapq.heapify(self._lines[weight])
+        for number, line in list(self._lines.items()):
+            self._lines[number] = list(filter(_alive, line))
+            heapq.heapify(self._lines[number])
         self._dead = 0
+
+
+def _line(weight: int) -> int:
+    return min(weight, HEAVIEST)
 
 
 def _alive(entry: _Entry) -> bool:

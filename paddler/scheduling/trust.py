@@ -1,0 +1,95 @@
+"""How far an upstream is trusted, by how it answered us.
+
+Its agent sees it from beside; what counts here is what happened to our own requests. One that
+refused or died gets nothing more until its agent has found it well again. One that
+fails again and again is left out by the clock, longer each time, and must then answer
+one request before it is trusted.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+__all__ = ["Fault", "Trust"]
+
+#: What an upstream did to a request: took no connection; lost it before the answer had begun;
+#: was loading its model; answered with an error of its own within milliseconds.
+Fault = Literal["refused", "died", "loading", "error"]
+
+#: Faults in a row that put it into quarantine: fast errors make a server look idle, so that it
+#: draws all requests.
+FAULTS_IN_A_ROW = 3
+#: How much longer the longest quarantine is than the first.
+LONGEST = 8
+
+
+@attrs.define(eq=False)
+class Trust:
+    """What is held against one upstream.
+
+    :param length: seconds of a first quarantine.
+    """
+
+    _length: float
+    #: Until its agent's next good report nothing goes there, for this reason.
+    waits_for_report: Literal["unreachable", "loading"] | None = attrs.field(
+        default=None, init=False
+    )
+    #: When that began.
+    since: float = attrs.field(default=0.0, init=False)
+    #: When its quarantine is over; None: it is in none.
+    until: float | None = attrs.field(default=None, init=False)
+    #: When it came into quarantine.
+    quarantined_at: float = attrs.field(default=0.0, init=False)
+    #: The quarantine is over and one request may try it.
+    on_trial: bool = attrs.field(default=False, init=False)
+    #: That request is under way.
+    tried: bool = attrs.field(default=False, init=False)
+    _in_a_row: int = attrs.field(default=0, init=False)
+    _last_cause: object = attrs.field(default=None, init=False)
+    _quarantines: int = attrs.field(default=0, init=False)
+
+    @property
+    def suspect(self) -> bool:
+        """Something is held against it, which a good answer would clear."""
+        return bool(self._in_a_row or self._quarantines)
+
+    def fault(self, kind: Fault, cause: object, now: float, *, alone: bool) -> None:
+        """It failed a request.
+
+        :param cause: the request; the same one that fails again is no news.
+        :param alone: no other upstream could serve instead: its quarantine does not grow.
+        """
+        if kind != "error":
+            self.waits_for_report = "loading" if kind == "loading" else "unreachable"
+            self.since = now
+        if kind == "loading":
+            return
+        if self.on_trial or self._last_cause is None or cause != self._last_cause:
+            self._in_a_row += 1
+            self._last_cause = cause
+        if self.on_trial or self._in_a_row >= FAULTS_IN_A_ROW:
+            longer = 1 if alone else min(LONGEST, 2**self._quarantines)
+            self._quarantines += 1
+            self._in_a_row = 0
+            self.on_trial = False
+            self.until = now + longer * self._length
+            self.quarantined_at = now
+
+    def answered(self) -> None:
+        """It answered a request as it should: all is forgiven."""
+        self._in_a_row = self._quarantines = 0
+        self._last_cause = None
+        self.until = None
+        self.on_trial = False
+
+    def reported_well(self) -> None:
+        """Its agent has found it well."""
+        self.waits_for_report = None
+
+    def pass_time(self, now: float) -> None:
+        """A quarantine that is over ends in a trial."""
+        if self.until is not None and self.until <= now:
+            self.on_trial = True
