@@ -201,6 +201,8 @@ class Upstream:
         self.last_update = now
         self.stale_since = None
         self.forgotten = False
+        if self.total and BLOCKING_ISSUES.isdisjoint(report.issues):
+            self.trust.reported_well()
         self.issues_since = {issue: self.issues_since.get(issue, now) for issue in report.issues}
         if report.sleeping:
             # The model of one that works is not unloaded; the agent looked within an interval.
