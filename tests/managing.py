@@ -121,6 +121,6 @@ class ManagementCase(SynchronousTestCase):
 
     def acquire(self) -> Deferred[Lease]:
         """Ask for a slot as a request does; given up at the end if it still waits."""
-        waiting = self.admission.acquire(1)
+        waiting = self.admission.acquire(self.admission.waiter(1))
         waiting.addErrback(lambda failure: failure.trap(PaddlerError))
         return waiting

@@ -109,6 +109,16 @@ class SlotsPaceTests(SynchronousTestCase):
         run.until(300)
         self.assertLessEqual(max(run.pauses(since=160)), 2.0)
 
+    def test_in_use(self) -> None:
+        """While the balancer has slots in use there, it is asked often however idle it looked."""
+        run = Run(Sleeper(None))
+        run.until(600)
+        self.assertGreater(max(run.pauses(since=300)), 60)
+        for _ in range(20):
+            run.pace.in_use()
+            run.until(run.now + 1)
+        self.assertLessEqual(max(run.pauses(since=run.now - 15)), SHORTEST + 0.5)
+
     def test_one_that_never_sleeps(self) -> None:
         """After an hour's pause without sleep it is asked every two seconds again."""
         run = Run(Sleeper(None))

@@ -88,7 +88,10 @@ class ReportingServiceTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.call = FakeCall({POST: Answer(200), LEAVE: Answer(200)})
-        self.service = ReportingService(self.clock, self.call, SETTINGS, lambda: 1.0)
+        self.in_use: list[int] = []
+        self.service = ReportingService(
+            self.clock, self.call, SETTINGS, lambda: 1.0, self.in_use.append
+        )
         self.service.startService()
         self.lines: list[str] = []
         globalLogPublisher.addObserver(self.note)
@@ -121,6 +124,14 @@ class ReportingServiceTests(SynchronousTestCase):
         self.clock.pump([0.5] * 6)
         self.assertEqual([report.slots_age_s for report in self.sent], [0.0, 1.0, 2.0, 3.0])
         self.assertEqual(self.lines, ["the balancer at 127.0.0.1:8085 takes reports"])
+
+    def test_slots_in_use(self) -> None:
+        """What the balancer says of its own use is passed on; an answer without it says nothing."""
+        for body, slots in ((b'{"slots_in_use":3}', 3), (b"{}", 0), (b"", 0), (b'{"x":', 0)):
+            self.call.answers[POST] = Answer(200, body)
+            self.service.tell(WELL)
+            self.clock.advance(1)
+            self.assertEqual(self.in_use[-1], slots)
 
     def test_news_at_once(self) -> None:
         """News do not wait, and the interval begins anew with them."""

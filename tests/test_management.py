@@ -37,7 +37,7 @@ class ManagementTests(ManagementCase):
     def test_report_and_agents(self) -> None:
         """An agent that reports is shown, in the contract's fields and no others."""
         got = self.report()
-        self.assertEqual((got.code, got.json), (200, {"status": "ok"}))
+        self.assertEqual((got.code, got.json), (200, {"status": "ok", "slots_in_use": 0}))
         self.assertEqual(got.header("cache-control"), "no-store")
         self.assertEqual(
             self.agents(),
@@ -77,7 +77,10 @@ class ManagementTests(ManagementCase):
         self.report()
         lease = self.successResultOf(waiting)
         self.assertEqual(self.agents()[0]["in_flight"], 1)
-        self.admission.release(lease)
+        self.assertEqual(self.report().json["slots_in_use"], 1)
+        self.admission.abandon(lease)
+        # Its client has gone, and llama-server may not know: still worth a look.
+        self.assertEqual(self.report().json["slots_in_use"], 1)
 
     def test_unknown_fields(self) -> None:
         """Fields that are not known are ignored."""

@@ -10,8 +10,8 @@ tells whether a server that is awake will ever sleep, nor that it works. So:
 
 - Not asked while /props says that it sleeps.
 - A version whose /props has no `is_sleeping` can't sleep: always asked at `SHORTEST`.
-- One that works (a busy slot, or a slot whose last task is another than before) is asked
-  at `SHORTEST`: the timer runs only after its work anyway.
+- One that works (a busy slot, a slot whose last task is another than before, or slots that
+  the balancer has in use) is asked at `SHORTEST`: the timer runs only after its work anyway.
 - One that stays idle is asked ever more rarely, with pauses of half the time that it has
   been idle. Some pause is then longer than any idle time the operator may have set, and
   in that pause it falls asleep, after two to four times as long as without an agent.
@@ -94,6 +94,10 @@ class SlotsPace:
             self._idle_since = self.asked_at
         elif self._quiet_for >= LONGEST:
             self._sleepless = True
+
+    def in_use(self) -> None:
+        """The balancer has slots in use there."""
+        self._idle_since = None
 
     def seen(self, now: float, *, asleep: bool) -> None:
         """/props said whether it sleeps."""

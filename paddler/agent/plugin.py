@@ -17,6 +17,7 @@ from paddler.agent.reporter import ReportingService
 from paddler.agent.settings import AgentOptions, AgentSettings
 from paddler.agent.watching import LlamaWatch
 from paddler.agent.web import HttpCaller
+from paddler.foreground import on_signals
 
 __all__ = ["AgentService", "Options", "makeService"]
 
@@ -47,7 +48,9 @@ class AgentService(MultiService):
             reactor, settings.management, settings.management_token, keep=True
         )
         watch = LlamaWatch(reactor, llama.call, settings.local, settings.interval)
-        reporting = ReportingService(reactor, self._balancer.call, settings, random.random)
+        reporting = ReportingService(
+            reactor, self._balancer.call, settings, random.random, watch.in_use
+        )
         polling = PollingService(reactor, settings.interval, watch.look, reporting.tell)
         # Started in this order: what was seen first is reported at once.
         reporting.setServiceParent(self)
@@ -87,10 +90,13 @@ def makeService(options: AgentOptions, reactor: Any = None) -> IService:
     """Make the agent's service.
 
     :param options: parsed options.
-    :param reactor: None: the global one.
+    :param reactor: None: the global one, and its signals, as twistd wants.
     """
     if reactor is None:
-        from twisted.internet import reactor
+        from twisted.internet import reactor as the_reactor
+
+        reactor = the_reactor
+        on_signals(reactor, reactor.stop, lambda: None)
     try:
         settings = options.settings()
     except usage.UsageError as error:

@@ -84,6 +84,19 @@ def _why(outcome: Outcome) -> str:
     return f"it answers {outcome.status}" + (f", {said!r}" if said else "")
 
 
+class _Taken(msgspec.Struct):
+    """What the balancer answers to a report."""
+
+    slots_in_use: int = 0
+
+
+def _slots_in_use(body: bytes) -> int:
+    try:
+        return msgspec.json.decode(body, type=_Taken).slots_in_use
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return 0
+
+
 @attrs.define(eq=False)
 class ReportingService(Service):
     """Tells the balancer what is known, one report at a time, and takes leave at the end.
@@ -92,12 +105,14 @@ class ReportingService(Service):
     :param call: asks the management server.
     :param settings: who reports, and how often.
     :param jitter: draws from 0 to 1.
+    :param in_use: told how many slots the balancer has in use at the llama-server.
     """
 
     _clock: IReactorTime
     _call: Call
     _settings: AgentSettings
     _jitter: Callable[[], float]
+    _in_use: Callable[[int], None]
     log = Logger()
     _status: LlamaStatus | None = attrs.field(default=None, init=False)
     _told: object = attrs.field(default=None, init=False)
@@ -169,6 +184,7 @@ class ReportingService(Service):
         if not isinstance(outcome, Answer) or outcome.status != 200:
             return self._failed(outcome)
         self._succeeded()
+        self._in_use(_slots_in_use(outcome.body))
         if self._status.news != self._told:
             return 0.0
         return max(0.0, began + self._settings.interval - self._clock.seconds())

@@ -87,6 +87,11 @@ class LlamaWatch:
             await self._ask_slots()
         return self._learned(self._in_order(health, await self._ask_models()))
 
+    def in_use(self, slots: int) -> None:
+        """The balancer says how many slots it has in use there: its clients work, or have left."""
+        if slots:
+            self._known.pace.in_use()
+
     def _forget_process(self) -> None:
         self._known = _Known(SlotsPace(self._known.pace.asked_at))
 

@@ -152,9 +152,10 @@ class Admission:
 
     # Agents.
 
-    def report(self, agent_id: str, report: Report) -> None:
-        """An agent reports."""
+    def report(self, agent_id: str, report: Report) -> int:
+        """An agent reports; tells how many slots of its llama-server are in use from here."""
         self._carry_out(self._scheduler.report(agent_id, report, self._clock.seconds()))
+        return self._scheduler.in_use(agent_id)
 
     def leave(self, agent_id: str) -> None:
         """An agent says goodbye.

@@ -84,6 +84,14 @@ class Scheduler:
             return attrs.evolve(outcome, doubted=(before,))
         return outcome
 
+    def in_use(self, agent_id: str) -> int:
+        """Slots that clients of ours have in use at an agent's llama-server, or may have.
+
+        :raises NoSuchAgent: nobody has that id.
+        """
+        upstream = self._fleet.find(agent_id)
+        return upstream.in_flight + upstream.client_left
+
     def leave(self, agent_id: str, now: float) -> Outcome:
         """An agent says goodbye: forgotten at once; its running answers finish.
 
