@@ -113,7 +113,7 @@ class SlotsPaceTests(SynchronousTestCase):
         """While the balancer has slots in use there, it is asked often however idle it looked."""
         run = Run(Sleeper(None))
         run.until(600)
-        self.assertGreater(max(run.pauses(since=300)), 60)
+        self.assertGreater(max(run.pauses()), 60)
         for _ in range(20):
             run.pace.in_use()
             run.until(run.now + 1)
