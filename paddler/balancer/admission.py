@@ -196,10 +196,7 @@ class Admission:
             self._timer = None
         # Those whose grant is on its way still get it.
         waiting = {w: d for w, d in self._pending.items() if w not in self._granted}
-        # The last in line first: what was kept for the first is granted to nobody behind it.
-        for waiter in sorted(waiting, key=lambda waiter: waiter.place, reverse=True):
-            outcome = self._scheduler.cancel(waiter, self._clock.seconds())
-            assert not outcome.grants
+        self._scheduler.give_up(waiting)
         for waiter, deferred in waiting.items():
             if self._pending.pop(waiter, None) is not None:
                 deferred.errback(Stopping())

@@ -72,6 +72,11 @@ class RequestBody:
         self.content.seek(0)
         return self.content.read()
 
+    def may_be_json_object(self) -> bool:
+        """Whether it begins like one, told without reading it all."""
+        self.content.seek(0)
+        return self.content.read(64).lstrip().startswith(b"{")
+
     def sending(self, clock: IReactorTime) -> Sending | None:
         """Writes the body once, from its start; None: there is none."""
         if not self.size:

@@ -228,8 +228,10 @@ class Channel(HTTPChannel):
         if self._taken():
             # What it was sent before is still on its way.
             self.setTimeout(self.timeOut)
-        else:
+        elif self._head_size:
             self.transport.abortConnection()
+        else:
+            self.loseConnection()
 
     def pauseProducing(self) -> None:
         """The client takes less than it is sent."""

@@ -31,10 +31,12 @@ __all__ = ["Exchange"]
 class _Failed:
     """An attempt that went wrong.
 
+    :param cause: tells the request from others: the same one that fails again is no news.
     :param error: None when the client has got an answer all the same.
     """
 
     fault: Fault
+    cause: int
     problem: str
     error: UpstreamFailed | None
 
@@ -72,13 +74,7 @@ class Exchange:
             await self._serve_with_slot(target, body)
 
     async def _serve_with_slot(self, target: Target, body: RequestBody) -> None:
-        read = body.read()
-        weight, sent = weigh(target.path, read)
-        if sent is not read:
-            body = body.replaced(sent)
-        cause = hash(sent)
-        # A large one is in a file, and need not be here as well while the request waits.
-        del read, sent
+        weight, body = _weighed(target, body)
         waiter = self._admission.waiter(weight)
         waiting = self._admission.acquire(waiter)
         while True:
@@ -94,13 +90,14 @@ class Exchange:
             if failed is None:
                 self._admission.release(lease)
                 return
+            how = (failed.fault, failed.cause, failed.problem)
             if not self._may_try_again(failed):
-                self._admission.fault(lease.upstream, failed.fault, cause, failed.problem, lease)
+                self._admission.fault(lease.upstream, *how, lease)
                 if failed.error is not None:
                     raise failed.error
                 return
             self._request.hold_again()
-            waiting = self._admission.again(waiter, lease, failed.fault, cause, failed.problem)
+            waiting = self._admission.again(waiter, lease, *how)
 
     async def _serve_without_slot(self, target: Target, body: RequestBody) -> None:
         self._request.let_go()
@@ -111,7 +108,7 @@ class Exchange:
             failed = await self._make(self._attempt(upstream), target, body)
             if failed is None:
                 return
-            self._admission.fault(upstream, failed.fault, None, failed.problem)
+            self._admission.fault(upstream, failed.fault, failed.cause, failed.problem)
             if not self._may_try_again(failed):
                 if failed.error is not None:
                     raise failed.error
@@ -123,19 +120,19 @@ class Exchange:
         try:
             held = await attempt.run(target, body)
         except UpstreamFailed as error:
-            return _Failed(fault_of(error), str(error), error)
+            return _Failed(fault_of(error), hash(body.read()), str(error), error)
         finally:
             self._running.discard(attempt)
         if held is None:
             return None
-        where = str(attempt.upstream.address)
+        where, cause = str(attempt.upstream.address), hash(body.read())
         fault = fault_in_answer(attempt.code, held, attempt.seconds, body)
         if fault == "loading":
             loading = UpstreamFailed(where, "it is loading its model")
-            return _Failed(fault, str(loading), loading)
+            return _Failed(fault, cause, str(loading), loading)
         attempt.send_held(held)
         problem = f"llama-server at {where} answered {attempt.code} within milliseconds"
-        return None if fault is None else _Failed(fault, problem, None)
+        return None if fault is None else _Failed(fault, cause, problem, None)
 
     def _may_try_again(self, failed: _Failed) -> bool:
         if failed.error is None or isinstance(failed.error, UpstreamTruncated):
@@ -152,3 +149,12 @@ class Exchange:
             self._admission.abandon(lease)
         else:
             self._admission.release(lease)
+
+
+def _weighed(target: Target, body: RequestBody) -> tuple[int, RequestBody]:
+    """The slots that a request will occupy, and its body as it is sent on."""
+    if not body.may_be_json_object():
+        return 1, body
+    read = body.read()
+    weight, sent = weigh(target.path, read)
+    return weight, body if sent is read else body.replaced(sent)

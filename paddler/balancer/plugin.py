@@ -23,6 +23,7 @@ from paddler.balancer.proxy import ProxyResource
 from paddler.balancer.settings import BalancerOptions, BalancerSettings
 from paddler.balancer.sites import ConnectionSite
 from paddler.balancer.upstream import AgentHop
+from paddler.descriptors import raise_descriptor_limit
 from paddler.foreground import on_signals
 from paddler.scheduling.policies import IdleSlots
 from paddler.scheduling.scheduler import Scheduler
@@ -99,12 +100,30 @@ class BalancerService(Service):
             self._log.warn("{remark}", remark=remark)
         if self.settings.statsd:
             self._log.warn("StatsD reporting is not built into this version: nothing is sent")
+        self._raise_descriptor_limit()
         self._log.info(
             "paddler {version}: clients on {reverseproxy}, agents and operators on {management}",
             version=__version__,
             reverseproxy=self._reverseproxy.where,
             management=self._management.where,
         )
+
+    def _raise_descriptor_limit(self) -> None:
+        """Have as many connections as the system allows, and say how many those are."""
+        limit, connections = raise_descriptor_limit(), self.settings.limits.connections
+        # A client that is served takes two: its own and the one to its llama-server.
+        if limit is not None and limit < 2 * connections:
+            self._log.warn(
+                "{limit} files and connections may be open, fewer than {connections} clients "
+                "(--max-connections) can need; raise the limit (ulimit -n, LimitNOFILE=)",
+                limit=limit,
+                connections=connections,
+            )
+        else:
+            self._log.info(
+                "{limit} files and connections may be open",
+                limit="any number of" if limit is None else limit,
+            )
 
     def stopService(self) -> Deferred[None]:
         """Take nothing new, let what runs and waits end within the grace, then cut the rest."""
