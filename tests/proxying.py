@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from random import Random
 from typing import Any, cast
 
-import attrs
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import Clock, deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
+from paddler.balancer.accounts import Ledger
 from paddler.balancer.admission import Admission
 from paddler.balancer.limits import BodyBudget, Limits
 from paddler.balancer.proxy import ProxyResource, Ways
@@ -23,10 +26,30 @@ from paddler.scheduling.policies import IdleSlots
 from paddler.scheduling.scheduler import Scheduler
 from paddler.testing import Call, ScriptedServer
 from paddler.values import Address, Report
+from tests.llamas import until
 
-__all__ = ["Client", "ProxyCase", "post", "reactor"]
+__all__ = ["Client", "ProxyCase", "TurnedClock", "post", "reactor"]
 
 reactor = cast(Any, _reactor)
+
+_DESCRIPTORS = Path("/proc/self/fd")
+
+
+def _descriptors() -> int:
+    """How many files and connections this process has open; 0 where that can't be told."""
+    return len(list(_DESCRIPTORS.iterdir())) if _DESCRIPTORS.exists() else 0
+
+
+class TurnedClock(Clock):
+    """Time that stands still until a test turns it, while bytes move in the reactor's.
+
+    What is to be done at once is done by the reactor.
+    """
+
+    def callLater(self, when: float, what: Any, *args: Any, **kw: Any) -> Any:
+        if when <= 0:
+            return reactor.callLater(0, what, *args, **kw)
+        return super().callLater(when, what, *args, **kw)
 
 
 def post(path: str, body: Any = None, *headers: str) -> bytes:
@@ -46,6 +69,8 @@ class Client(Protocol):
         self.total = 0
         self.keep = True
         self.closed: Deferred[None] = Deferred()
+        #: It was closed properly, and not reset.
+        self.properly = False
         self._wanted: list[tuple[bytes, Deferred[bytes]]] = []
 
     def connectionMade(self) -> None:
@@ -58,6 +83,7 @@ class Client(Protocol):
             self._tell()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.properly = reason.check(ConnectionDone) is not None
         self.closed.callback(None)
         wanted, self._wanted = self._wanted, []
         for text, waiting in wanted:
@@ -87,30 +113,34 @@ class Client(Protocol):
                 wanted[1].callback(self.received)
 
 
-@attrs.define(eq=False)
-class _Waiting:
-    """A request that a scripted server will get."""
-
-    came: Deferred[Call] = attrs.field(factory=Deferred)
-
-
 class ProxyCase(TestCase):
-    """A proxy on real sockets; scripted servers join it by hand, without agents."""
+    """A proxy on real sockets; scripted servers join it by hand, without agents.
+
+    After each test no slot is taken, nobody waits and nothing is open that was not before.
+    """
 
     timeout = 30
+    agent_expiry = 1000
+    connect_timeout = 5.0
     buffer_size = 10
     buffer_timeout = 20.0
     buffer_bytes = 256 * 2**20
     limits = Limits(body=100 * 2**20, quiet=20.0, connections=1000)
     ways = Ways()
+    ledger: Ledger | None = None
 
     async def setUp(self) -> None:
-        scheduler = Scheduler(IdleSlots(), Random(1), self.buffer_size, 1000)
+        # The first of the cleanups is the last that is done.
+        self.addCleanup(self._check_what_is_left)
+        self.clock = self.make_clock()
+        self.scheduler = Scheduler(
+            IdleSlots(), Random(1), self.buffer_size, self.agent_expiry, quarantine=10.0
+        )
         bodies = BodyBudget(self.buffer_bytes)
-        self.admission = Admission(reactor, scheduler, self.buffer_timeout, bodies)
+        self.admission = Admission(self.clock, self.scheduler, self.buffer_timeout, bodies)
         self.addCleanup(self.admission.stop)
-        hop = AgentHop(reactor, 5.0)
-        self.proxy = ProxyResource(reactor, self.admission, hop, self.ways)
+        hop = AgentHop(reactor, self.connect_timeout)
+        self.proxy = ProxyResource(self.clock, self.admission, hop, self.ways, self.ledger)
         self.site = ConnectionSite(
             self.proxy, reactor, "public", self.limits, bodies, self.admission.no_room_for_body
         )
@@ -118,6 +148,25 @@ class ProxyCase(TestCase):
         self.site.port = self.listening
         self.port = self.listening.getHost().port
         self.addCleanup(self._close)
+        # The reactor, once it runs, and the first port of all keep some open.
+        await deferLater(reactor, 0)
+        self.descriptors = _descriptors() - 1
+
+    def make_clock(self) -> Any:
+        """What tells the proxy the time."""
+        return reactor
+
+    async def _check_what_is_left(self) -> None:
+        """No lease, no waiter, no bytes, no timer, no connection."""
+        self.successResultOf(self.proxy.drained())
+        # Forgotten ones with leases too.
+        for upstream in self.scheduler._fleet._by_address.values():
+            self.assertEqual((upstream.in_flight, upstream.promised), (0, 0), upstream)
+        self.assertEqual(self.waiting(), 0)
+        self.assertEqual(self.admission.bodies.used, 0)
+        if isinstance(self.clock, Clock):
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+        await until(lambda: _descriptors() <= self.descriptors, what="the end of all connections")
 
     async def _close(self) -> None:
         await self.listening.stopListening()
@@ -151,6 +200,10 @@ class ProxyCase(TestCase):
 
         server.on_request = got
         return came
+
+    def waiting(self) -> int:
+        """How many requests wait."""
+        return self.admission.queue().requests_waiting
 
     async def client(self) -> Client:
         """A connection to the proxy."""

@@ -9,6 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.web.http_headers import Headers
 
+from paddler.balancer.accounts import Account
 from paddler.balancer.bodies import RequestBody, Sending
 from paddler.balancer.channel import PlainRequest
 from paddler.balancer.relay import Relay
@@ -67,7 +68,7 @@ class Attempt:
     :param clock: the time.
     :param hop: the way there.
     :param request: the client's.
-    :param request_id: the request's id.
+    :param account: kept of it.
     :param upstream: where it goes.
     :param rewrite_host: send the upstream its own address as Host.
     :param good: called when an answer begins that is no error of the server's.
@@ -76,7 +77,7 @@ class Attempt:
     _clock: IReactorTime
     _hop: IUpstreamHop
     _request: PlainRequest
-    _request_id: bytes
+    _account: Account
     upstream: Upstream
     _rewrite_host: bool
     _good: Callable[[], None]
@@ -115,7 +116,13 @@ class Attempt:
             self.code = answer.code
             address = str(self.upstream.address)
             self._relay = Relay(
-                self._clock, self._request, answer, address, self._ours(), self._good
+                self._clock,
+                self._request,
+                answer,
+                address,
+                self._ours(),
+                self._good,
+                self._account,
             )
             return await self._relay.run()
         finally:
@@ -153,12 +160,12 @@ class Attempt:
             scheme=b"https" if self._request.isSecure() else b"http",
             host=str(self.upstream.address).encode() if own_host else None,
         )
-        headers.setRawHeaders(REQUEST_ID, [self._request_id])
+        headers.setRawHeaders(REQUEST_ID, [self._account.request_id.encode()])
         return headers
 
     def _ours(self) -> Headers:
         """What the client is told beside the answer."""
-        headers = Headers({REQUEST_ID: [self._request_id]})
+        headers = Headers({REQUEST_ID: [self._account.request_id.encode()]})
         headers.setRawHeaders(b"x-paddler-agent", [self.upstream.name.encode()])
         return headers
 

@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import attrs
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from paddler.balancer.accounts import Account, Ledger
 from paddler.balancer.admission import Admission
 from paddler.balancer.attempts import Attempt, Running
 from paddler.balancer.bodies import RequestBody
@@ -45,19 +47,25 @@ class _Failed:
 class Exchange:
     """One request and what becomes of it.
 
+    :param clock: the time.
     :param admission: gives leases.
     :param running: the attempts that are under way.
     :param attempt: makes an attempt at an upstream.
     :param request: the client's.
+    :param account: kept of it.
+    :param ledger: told when it goes to another upstream.
     :param max_tries: upstreams that it is sent to in all, when they die with it.
     """
 
     _log = Logger()
 
+    _clock: IReactorTime
     _admission: Admission
     _running: Running
     _attempt: Callable[[Upstream], Attempt]
     _request: PlainRequest
+    _account: Account
+    _ledger: Ledger
     _max_tries: int
     client_left: bool = attrs.field(default=False, init=False)
     _tries: int = attrs.field(default=0, init=False)
@@ -76,9 +84,11 @@ class Exchange:
     async def _serve_with_slot(self, target: Target, body: RequestBody) -> None:
         weight, body = _weighed(target, body)
         waiter = self._admission.waiter(weight)
+        self._account.waits(waiter.arrived_at)
         waiting = self._admission.acquire(waiter)
         while True:
             lease = await waiting
+            self._account.waits_no_more(lease.granted_at)
             self._request.let_go()
             attempt = self._attempt(lease.upstream)
             try:
@@ -97,6 +107,7 @@ class Exchange:
                     raise failed.error
                 return
             self._request.hold_again()
+            self._account.waits(self._clock.seconds())
             waiting = self._admission.again(waiter, lease, *how)
 
     async def _serve_without_slot(self, target: Target, body: RequestBody) -> None:
@@ -117,6 +128,8 @@ class Exchange:
     async def _make(self, attempt: Attempt, target: Target, body: RequestBody) -> _Failed | None:
         """Make an attempt; tells what went wrong, if something did."""
         self._running.add(attempt)
+        self._account.agent = attempt.upstream.name
+        self._account.tries += 1
         try:
             held = await attempt.run(target, body)
         except UpstreamFailed as error:
@@ -141,6 +154,7 @@ class Exchange:
         if self._tries >= self._max_tries:
             return False
         self._log.info("{problem}; the request goes to another", problem=failed.problem)
+        self._ledger.retried(failed.fault)
         return True
 
     def _give_up(self, lease: Lease, attempt: Attempt) -> None:

@@ -13,8 +13,9 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from paddler.balancer.accounts import Account, Ledger, Ledgers
 from paddler.balancer.admission import Admission
-from paddler.balancer.answers import error_body, send_error, send_json
+from paddler.balancer.answers import error_body, send_error, send_json, status_of
 from paddler.balancer.attempts import Attempt, Patience, Running
 from paddler.balancer.channel import PlainRequest
 from paddler.balancer.exchange import Exchange
@@ -50,19 +51,26 @@ class ProxyResource(Resource):
     :param admission: gives leases.
     :param hop: the way to llama-servers.
     :param ways: how requests are passed on.
+    :param ledger: told what becomes of each request.
     """
 
     isLeaf = True
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, admission: Admission, hop: IUpstreamHop, ways: Ways
+        self,
+        clock: IReactorTime,
+        admission: Admission,
+        hop: IUpstreamHop,
+        ways: Ways,
+        ledger: Ledger | None = None,
     ) -> None:
         super().__init__()
         self._clock = clock
         self._admission = admission
         self._hop = hop
         self._ways = ways
+        self._ledger = ledger or Ledgers()
         self._stopping = False
         self._serving: set[Deferred[None]] = set()
         self._idle: list[Deferred[None]] = []
@@ -73,11 +81,20 @@ class ProxyResource(Resource):
         """Serve one request; it is finished later."""
         its_id = request_id(request.requestHeaders)
         request.setHeader(REQUEST_ID, its_id)
+        account = Account(
+            request_id=its_id.decode(),
+            method=request.method.decode("latin-1"),
+            path=request.path.decode("latin-1"),
+            arrived_at=self._clock.seconds(),
+        )
         exchange = Exchange(
+            self._clock,
             self._admission,
             self._running,
-            lambda upstream: self._attempt(request, its_id, upstream),
+            lambda upstream: self._attempt(request, account, upstream),
             request,
+            account,
+            self._ledger,
             self._ways.max_tries,
         )
         finished = request.notifyFinish()
@@ -89,11 +106,11 @@ class ProxyResource(Resource):
             serving.cancel()
 
         finished.addErrback(client_left)
-        serving.addErrback(self._failed, request, exchange)
+        serving.addErrback(self._failed, request, exchange, account)
         serving.addErrback(
             lambda failure: self._log.failure("while answering {uri}", failure, uri=request.uri)
         )
-        serving.addBoth(lambda _: self._ended(serving))
+        serving.addBoth(lambda _: self._ended(serving, exchange, account))
         return NOT_DONE_YET
 
     def begin_stop(self) -> None:
@@ -122,18 +139,20 @@ class ProxyResource(Resource):
         else:
             await exchange.serve(target, goes_to)
 
-    def _attempt(self, request: PlainRequest, its_id: bytes, upstream: Upstream) -> Attempt:
+    def _attempt(self, request: PlainRequest, account: Account, upstream: Upstream) -> Attempt:
         return Attempt(
             self._clock,
             self._hop,
             request,
-            its_id,
+            account,
             upstream,
             self._ways.rewrite_host,
             lambda: self._admission.answered(upstream),
         )
 
-    def _failed(self, failure: Failure, request: PlainRequest, exchange: Exchange) -> None:
+    def _failed(
+        self, failure: Failure, request: PlainRequest, exchange: Exchange, account: Account
+    ) -> None:
         """Answer with what kept the request from being answered, if somebody is there."""
         error = failure.value
         if exchange.client_left:
@@ -144,12 +163,15 @@ class ProxyResource(Resource):
         if isinstance(error, CancelledError):
             error = Stopping()
         if request.startedWriting:
+            account.cut = True
             if not isinstance(error, UpstreamTruncated):
                 request.loseConnection()
             failure.trap(CancelledError, PaddlerError)
         elif isinstance(error, PaddlerError):
+            account.code, _ = status_of(error)
             send_error(request, error)
         else:
+            account.code = 500
             body = error_body(500, "internal_error", "the balancer failed; its log says how")
             send_json(request, body, 500)
             failure.raiseException()
@@ -166,7 +188,11 @@ class ProxyResource(Resource):
             health = {"status": "ok", **attrs.asdict(fleet)}
             send_json(request, msgspec.json.encode(health))
 
-    def _ended(self, serving: Deferred[None]) -> None:
+    def _ended(self, serving: Deferred[None], exchange: Exchange, account: Account) -> None:
+        finished = account.finished(self._clock.seconds(), client_left=exchange.client_left)
+        # The fleet's health is no client's request.
+        if finished.code or finished.left:
+            self._ledger.finished(finished)
         self._serving.discard(serving)
         self._tell_if_idle()
 

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
+from paddler.balancer.accounts import Account
 from paddler.balancer.answers import error_body, status_of
 from paddler.balancer.channel import PlainRequest
 from paddler.errors import UpstreamFailed, UpstreamTruncated
@@ -39,6 +40,7 @@ class Relay:
     :param upstream: its address, for errors.
     :param ours: headers of our own, set over what the answer has.
     :param good: called when an answer begins that is no error of the server's.
+    :param account: kept of the request.
     """
 
     _clock: IReactorTime
@@ -47,6 +49,7 @@ class Relay:
     _upstream: str
     _ours: Headers
     _good: Callable[[], None]
+    _account: Account
     #: When the last bytes came, or the head.
     last_byte_at: float = attrs.field(default=0.0, init=False)
     #: The client has enough for now: that nothing comes is our own doing.
@@ -83,6 +86,7 @@ class Relay:
     def send_held(self, body: bytes) -> None:
         """Send the client the error that was held."""
         self._start()
+        self._account.sent += len(body)
         self._request.write(body)
         self._finish()
 
@@ -107,6 +111,7 @@ class Relay:
             self._tail = data[-4:] if len(data) >= 4 else (self._tail + data)[-4:]
             # Comments come while the prompt is evaluated, and then say nothing of tokens.
             self.tokens_flowing = self.tokens_flowing or not data.startswith(b":")
+        self._account.sent += len(data)
         self._request.write(data)
 
     def body_ended(self, problem: str | None) -> None:
@@ -164,6 +169,8 @@ class Relay:
 
     def _start(self) -> None:
         self.started = True
+        self._account.code = self._answer.code
+        self._account.first_byte_at = self._clock.seconds()
         if self._answer.code < 500:
             self._good()
         request, answer = self._request, self._answer

@@ -1,0 +1,125 @@
+"""What became of each request, told once to whoever counts: metrics, history, the access log."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import attrs
+
+from paddler.scheduling.trust import Fault
+
+__all__ = ["Account", "Finished", "Ledger", "Ledgers", "Phase"]
+
+#: Where a client was when it left: in line; at a server that had sent nothing yet; in its answer.
+Phase = Literal["waiting", "prefill", "streaming"]
+
+
+@attrs.frozen
+class Finished:
+    """One request that has ended.
+
+    :param request_id: the client's id for it, or ours.
+    :param path: its path, as it came, without the query.
+    :param code: the status that the client was sent; 0: it was sent none.
+    :param agent: whose llama-server answered; None: the balancer did, or nobody.
+    :param waited: seconds in line, all its times there together; None: it needed no slot.
+    :param first_byte: seconds from its arrival to the first byte of the answer's body.
+    :param seconds: from its arrival to its end.
+    :param sent: bytes of the answer's body.
+    :param tries: upstreams that it was sent to.
+    :param left: where its client was when it left; None: it did not.
+    :param cut: its answer ended before it was whole.
+    """
+
+    request_id: str
+    method: str
+    path: str
+    code: int
+    agent: str | None
+    waited: float | None
+    first_byte: float | None
+    seconds: float
+    sent: int
+    tries: int
+    left: Phase | None
+    cut: bool
+
+
+class Ledger(Protocol):
+    """Hears what happens to requests."""
+
+    def finished(self, request: Finished) -> None:
+        """One has ended."""
+
+    def retried(self, reason: Fault) -> None:
+        """One goes to another upstream, for its first did this."""
+
+
+@attrs.frozen
+class Ledgers:
+    """Several that hear the same."""
+
+    each: tuple[Ledger, ...] = ()
+
+    def finished(self, request: Finished) -> None:
+        """See `Ledger`."""
+        for ledger in self.each:
+            ledger.finished(request)
+
+    def retried(self, reason: Fault) -> None:
+        """See `Ledger`."""
+        for ledger in self.each:
+            ledger.retried(reason)
+
+
+@attrs.define(eq=False)
+class Account:
+    """What is known of a request while it runs; times are the clock's seconds."""
+
+    request_id: str
+    method: str
+    path: str
+    arrived_at: float
+    waiting_since: float | None = None
+    waited: float | None = None
+    first_byte_at: float | None = None
+    agent: str | None = None
+    tries: int = 0
+    sent: int = 0
+    code: int = 0
+    cut: bool = False
+
+    def waits(self, now: float) -> None:
+        """It gets into line."""
+        self.waiting_since = now
+
+    def waits_no_more(self, now: float) -> None:
+        """It leaves the line."""
+        if self.waiting_since is not None:
+            self.waited = (self.waited or 0.0) + now - self.waiting_since
+            self.waiting_since = None
+
+    def finished(self, now: float, *, client_left: bool) -> Finished:
+        """All of it, now that it has ended."""
+        left = self._phase() if client_left else None
+        self.waits_no_more(now)
+        first = self.first_byte_at
+        return Finished(
+            request_id=self.request_id,
+            method=self.method,
+            path=self.path,
+            code=self.code,
+            agent=self.agent,
+            waited=self.waited,
+            first_byte=None if first is None else first - self.arrived_at,
+            seconds=now - self.arrived_at,
+            sent=self.sent,
+            tries=self.tries,
+            left=left,
+            cut=self.cut,
+        )
+
+    def _phase(self) -> Phase:
+        if self.waiting_since is not None:
+            return "waiting"
+        return "prefill" if self.first_byte_at is None else "streaming"

@@ -1,0 +1,114 @@
+"""What is told of each request when it has ended."""
+
+from __future__ import annotations
+
+from paddler.balancer.accounts import Finished
+from paddler.scheduling.trust import Fault
+from tests.llamas import until
+from tests.proxying import ProxyCase, post
+
+
+class Book:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.requests: list[Finished] = []
+        self.reasons: list[Fault] = []
+
+    def finished(self, request: Finished) -> None:
+        """One has ended."""
+        self.requests.append(request)
+
+    def retried(self, reason: Fault) -> None:
+        """One goes elsewhere."""
+        self.reasons.append(reason)
+
+
+class AccountTests(ProxyCase):
+    """Requests of all kinds, and what is told of them."""
+
+    buffer_size = 1
+    buffer_timeout = 0.3
+
+    async def setUp(self) -> None:
+        self.ledger = self.book = Book()
+        await super().setUp()
+
+    async def told(self, count: int = 1) -> Finished:
+        """What was told of the newest of so many requests."""
+        await until(lambda: len(self.book.requests) >= count)
+        self.assertEqual(len(self.book.requests), count)
+        return self.book.requests[-1]
+
+    async def test_answered(self) -> None:
+        """An answer: who gave it, its status, its bytes and its times."""
+        server = await self.server(name="gpu")
+        server.on_request = lambda call: call.answer(404, b"no such thing")
+        await self.ask(post("/v1/chat/completions?x=y", {}, "X-Request-Id: mine"))
+        told = await self.told()
+        self.assertEqual(
+            (told.request_id, told.method, told.path, told.code, told.agent, told.sent, told.tries),
+            ("mine", "POST", "/v1/chat/completions", 404, "gpu", 13, 1),
+        )
+        self.assertEqual((told.left, told.cut), (None, False))
+        assert told.waited is not None and told.first_byte is not None
+        self.assertTrue(0 <= told.waited <= told.first_byte <= told.seconds < 5)
+
+    async def test_without_slot(self) -> None:
+        """What needs no slot does not wait; the fleet's own health is nobody's request."""
+        await self.server()
+        await self.ask(b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n")
+        await self.ask(b"GET /props HTTP/1.1\r\nHost: h\r\n\r\n")
+        told = await self.told()
+        self.assertEqual((told.path, told.code, told.waited), ("/props", 200, None))
+
+    async def test_waited_too_long(self) -> None:
+        """Nobody answered: the status and the time in line."""
+        await self.ask(post("/completion"))
+        told = await self.told()
+        self.assertEqual((told.code, told.agent, told.tries), (504, None, 0))
+        assert told.waited is not None
+        self.assertGreaterEqual(told.waited, 0.25)
+
+    async def test_client_left(self) -> None:
+        """Where the client was when it left: in line, before an answer, in it."""
+        waiting = await self.client()
+        waiting.send(post("/completion"))
+        await until(lambda: self.admission.queue().requests_waiting == 1)
+        waiting.leave()
+        self.assertEqual((await self.told(1)).left, "waiting")
+        server = await self.server(slots=3)
+        for count, phase in ((2, "prefill"), (3, "streaming")):
+            client = await self.client()
+            client.send(post("/completion"))
+            call = await self.next_call(server)
+            if phase == "streaming":
+                call.start_stream()
+                call.chunk(b"data: 1\n\n")
+                await client.until(b"data: 1")
+            client.leave()
+            self.assertEqual((await self.told(count)).left, phase)
+
+    async def test_tried_again(self) -> None:
+        """A request that went to two servers is told once, and why it went."""
+        one = await self.server(name="one")
+        one.on_request = lambda call: call.close()
+        client = await self.client()
+        client.send(post("/completion"))
+        await until(lambda: self.book.reasons == ["died"])
+        await self.server(name="two")
+        await client.until(b"{}")
+        told = await self.told()
+        self.assertEqual((told.agent, told.tries, told.code), ("two", 2, 200))
+
+    async def test_cut(self) -> None:
+        """An answer that was cut says so."""
+        server = await self.server()
+        client = await self.client()
+        client.send(post("/completion"))
+        call = await self.next_call(server)
+        call.answer(200, b"half", {b"Content-Length": b"10"})
+        await client.until(b"half")
+        call.reset()
+        told = await self.told()
+        self.assertEqual((told.code, told.cut, told.sent, told.left), (200, True, 4, None))
