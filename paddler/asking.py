@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, ResponseDone, ResponseFailed
+from twisted.web.client import Agent, ResponseFailed
 
 __all__ = ["Asking", "ChatFailed"]
 
@@ -69,7 +69,7 @@ class _Stream(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.done.called:
             return
-        if self._whole and reason.check(ResponseDone):
+        if self._whole:  # however the connection ended after that
             self.done.callback(None)
         else:
             self.done.errback(ChatFailed(self._problem))

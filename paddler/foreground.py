@@ -17,12 +17,21 @@ from twisted.application.service import IService
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 
-__all__ = ["on_signals", "run_service"]
+__all__ = ["CannotStart", "on_signals", "run_service"]
 
 log = Logger()
 
 #: What a shell reports of a process that SIGTERM ended.
 _ENDED_BY_SIGTERM = 143
+
+
+class CannotStart(SystemExit, Exception):
+    """A service can't start; its one line ends the process, with the exit code 1.
+
+    It is a SystemExit, so that no traceback is printed, and an Exception besides: a twistd that
+    becomes a daemon tells only of those to the process that waits for its start, which else
+    waits for ever, and removes its pidfile.
+    """
 
 
 def on_signals(

@@ -6,6 +6,19 @@ or die in the middle of an answer are hard to come by when they are wanted.
     server = ScriptedServer(reactor)
     await server.start()                 # listens on 127.0.0.1:server.port
     server.on_request = lambda call: call.answer(200, b'{"content":"hi"}')
+
+Some things that go wrong:
+
+    await server.refuse()                # nobody listens any more; `start` listens again
+    await server.stop()                  # nor does anybody answer: as if it was killed
+    server.on_request = lambda call: None                 # takes requests and says nothing
+    server.on_request = Call.reset                        # dies of each
+    server.on_connection = lambda transport: transport.abortConnection()
+
+    def dies_in_its_answer(call):
+        call.start_stream()
+        call.chunk(b'data: {"content":"so far"}\n\n')
+        call.reset()
 """
 
 from __future__ import annotations
@@ -16,10 +29,11 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
-from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.interfaces import IAddress, IListeningPort, IPullProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
+from zope.interface import implementer
 
 __all__ = ["Call", "ScriptedServer"]
 
@@ -30,7 +44,7 @@ class Call:
 
     :param line: the request line, e.g. `POST /completion HTTP/1.1`.
     :param headers: its headers.
-    :param body: its body, decoded where it was chunked.
+    :param body: its body; Paddler sends a Content-Length with each.
     :param transport: the connection: bytes written go out as they are.
     :param lost: fires when the connection is gone.
     """
@@ -82,8 +96,28 @@ class Call:
         self.transport.loseConnection()
 
     def reset(self) -> None:
-        """Cut the connection."""
-        self.transport.abortConnection()
+        """Cut the connection with a TCP reset, once what was written is sent."""
+        self.transport.registerProducer(_CutWhenSent(self.transport), False)
+
+
+@implementer(IPullProducer)
+class _CutWhenSent:
+    """Has nothing more to send on a connection, and cuts it when that is asked for."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._asked = False
+
+    def resumeProducing(self) -> None:
+        """Asked for more: once at the beginning, and again when all that was written is sent."""
+        if self._asked:
+            self._transport.abortConnection()
+        else:
+            self._asked = True
+            self._transport.startWriting()
+
+    def stopProducing(self) -> None:
+        """The connection is gone."""
 
 
 class _Connection(Protocol):

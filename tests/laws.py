@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from paddler.scheduling.fleet import FORGET_AFTER, Fleet
+from paddler.scheduling.granting import KEPT
 from paddler.scheduling.history import GRAIN
 from paddler.scheduling.idle import IdleIndex
 from paddler.scheduling.scheduler import Outcome, Scheduler
 from paddler.scheduling.slots import SLACK, Lease, Upstream
-from paddler.scheduling.waiting import Waiter
+from paddler.scheduling.waiting import HEAVIEST, Waiter
+from paddler.values import BLOCKING_ISSUES
+from tests.suspicions import Suspicion
 
 __all__ = ["SchedulerAccount"]
 
@@ -33,7 +36,10 @@ class SchedulerAccount(RuleBasedStateMachine):
         self.places: dict[Waiter, int] = {}
         self.leases: dict[Lease, Waiter] = {}
         self.changes: dict[Upstream, list[tuple[float, int]]] = {}
-        self.abandoned: dict[Upstream, int] = {}
+        self.suspicions: dict[Upstream, Suspicion] = {}
+        self.doubts: dict[Upstream, str | None] = {}
+        #: For whom something was kept last, and since when.
+        self.chosen: tuple[Waiter | None, float] = (None, 0.0)
         self.scheduler: Scheduler
 
     @property
@@ -49,29 +55,52 @@ class SchedulerAccount(RuleBasedStateMachine):
         """What is in flight there, by our account."""
         return sum(lease.slots for lease in self.leases if lease.upstream is upstream)
 
-    def follow(self, outcome: Outcome, new: Waiter | None = None) -> None:
+    def suspicion(self, upstream: Upstream) -> Suspicion:
+        """What may be held against it."""
+        return self.suspicions.setdefault(upstream, Suspicion())
+
+    def room(self, upstream: Upstream) -> int:
+        """The slots that may be granted there, by our account as far as we keep one."""
+        kept_away = upstream.draining or upstream.forgotten or upstream.stale_since is not None
+        blocked = not BLOCKING_ISSUES.isdisjoint(upstream.report.issues)
+        if kept_away or blocked or not self.suspicion(upstream).may_be_granted:
+            return 0
+        return upstream.free
+
+    def follow(self, outcome: Outcome) -> None:
         """Check what was granted, and take it into our account."""
         granted = [grant.waiter for grant in outcome.grants]
         assert len(set(granted)) == len(granted)
-        served: dict[int, int] = {}
         for grant in outcome.grants:
             waiter, lease = grant.waiter, grant.lease
             assert waiter in self.waiters and not waiter.waiting and not lease.ended
             assert lease.slots == min(waiter.weight, lease.upstream.total) >= 1
-            # First come, first served among equals.
-            assert served.get(waiter.weight, -1) < self.places[waiter]
-            served[waiter.weight] = self.places[waiter]
             self.waiters.remove(waiter)
             self.leases[lease] = waiter
-        for waiter in self.waiters:
-            assert waiter.waiting and self.places[waiter] > served.get(waiter.weight, -1)
+            # After a quarantine one at a time, and nothing before a good report.
+            self.suspicion(lease.upstream).granted(lease)
+        assert all(waiter.waiting for waiter in self.waiters)
+        # First come, first served; none is passed by what weighs as much or more, so not even
+        # one that came back to its place.
+        places = [self.places[waiter] for waiter in granted]
+        assert places == sorted(places)
+        for waiter in granted:
+            for other in self.waiters:
+                assert self.places[other] > self.places[waiter] or other.weight > waiter.weight
         for upstream in {grant.lease.upstream for grant in outcome.grants}:
             # Only what was free was granted, and only where anything may be.
             assert self.own(upstream) == upstream.in_flight
             assert upstream.processing <= upstream.total
-            assert upstream.state in ("ready", "full")
+            assert upstream.state in ("ready", "full", "quarantined")
         self.check_passing(outcome)
+        self.check_doubts(outcome)
         self.note_counts()
+
+    def check_doubts(self, outcome: Outcome) -> None:
+        """Told of are those whose doubts have changed."""
+        before, self.doubts = self.doubts, {u: u.doubt for u in self.upstreams()}
+        changed = {u for u in self.doubts if u in before and before[u] != self.doubts[u]}
+        assert set(outcome.doubted) == changed and len(outcome.doubted) == len(changed)
 
     def check_passing(self, outcome: Outcome) -> None:
         """Whoever passed the first in line took nothing that the first could have had sooner."""
@@ -81,11 +110,31 @@ class SchedulerAccount(RuleBasedStateMachine):
             if head is not None and self.places[grant.waiter] > self.places[head]:
                 upstream = grant.lease.upstream
                 passing[upstream] = passing.get(upstream, 0) + grant.lease.slots
-        kept = self.scheduler._reserved
+        granting = self.scheduler._granting
+        kept, chosen = granting._kept, (granting._head, granting._kept_since)
+        fresh, self.chosen = chosen != self.chosen, chosen
         for upstream, slots in passing.items():
-            assert head is not None and kept is not None and kept is not upstream and kept.healthy
-            lacks = upstream.cost(head.weight) - upstream.free - slots
-            assert kept.cost(head.weight) - kept.free <= lacks
+            assert head is not None and head.weight > 1 and granting._head is head
+            assert kept is not upstream and (kept is None or kept.healthy)
+            if fresh:
+                lacks = upstream.cost(head.weight) - upstream.free - slots
+                others = upstream.foreign_busy + upstream.client_left
+                by_others = upstream.total - others < upstream.cost(head.weight)
+                # On trial it is for one request, whoever is first.
+                suspected = upstream.state == "quarantined"
+                assert suspected or self.distance(head) <= (by_others, lacks)
+
+    def distance(self, head: Waiter) -> tuple[bool, int]:
+        """How far the upstream is from having room that has the least to go."""
+        return min(
+            (
+                upstream.total - upstream.foreign_busy - upstream.client_left
+                < upstream.cost(head.weight),
+                upstream.cost(head.weight) - upstream.free,
+            )
+            for upstream in self.upstreams()
+            if upstream.healthy
+        )
 
     def note_counts(self) -> None:
         """Keep what our own count was, and since when."""
@@ -158,15 +207,13 @@ class SchedulerAccount(RuleBasedStateMachine):
         """Those who wait are those who came and neither left nor were served."""
         view = self.scheduler.queue(self.now)
         assert view.requests_waiting == len(self.waiters)
-        assert view.bytes_waiting == sum(waiter.size for waiter in self.waiters)
         assert self.scheduler._queue.first() is (self.waiters[0] if self.waiters else None)
         assert 1 <= self.scheduler.retry_after() <= 60
 
     def fitting(self, waiter: Waiter) -> Iterator[Upstream]:
         """Upstreams that have room for it."""
         for upstream in self.upstreams():
-            grantable = upstream.state in ("ready", "sleeping")
-            if grantable and min(waiter.weight, upstream.total) <= upstream.free:
+            if 0 < min(waiter.weight, upstream.total) <= self.room(upstream):
                 yield upstream
 
     @invariant()
@@ -176,12 +223,49 @@ class SchedulerAccount(RuleBasedStateMachine):
             return
         head, *others = self.waiters
         assert not list(self.fitting(head))
-        kept = {upstream for waiter in others for upstream in self.fitting(waiter)}
+        # Of the heaviest only the first is looked at.
+        heavy = [waiter for waiter in self.waiters if waiter.weight >= HEAVIEST][1:]
+        looked_at = [waiter for waiter in others if waiter not in heavy]
+        kept = {upstream for waiter in looked_at for upstream in self.fitting(waiter)}
         assert len(kept) <= 1
         for upstream in kept:
-            assert head.weight > 1 and self.scheduler._reserved is upstream
-            lacks = {u: min(head.weight, u.total) - u.free for u in self.upstreams() if u.healthy}
-            assert lacks[upstream] == min(lacks.values())
+            granting = self.scheduler._granting
+            assert head.weight > 1 and granting._head is head and granting._kept is upstream
+            assert upstream.healthy
+
+    @invariant()
+    def kept_for_a_while(self) -> None:
+        """What is kept for the head of the line was the nearest when it was chosen."""
+        granting = self.scheduler._granting
+        if self.waiters and granting._head is self.waiters[0]:
+            assert granting._kept_since <= self.now
+            fresh = granting._kept_since > self.now - KEPT
+            assert granting._kept is None or not fresh or granting._kept.healthy
+
+    @invariant()
+    def suspicions_are_right(self) -> None:
+        """Who waits for a report and who is in quarantine is as our account has it."""
+        for upstream in self.upstreams():
+            ours, trust = self.suspicion(upstream), upstream.trust
+            assert ours.waits == (trust.waits_for_report is not None)
+            assert ours.until == trust.until
+            assert ours.trial is trust.trial
+            assert ours.over == trust.on_trial
+            assert ours.until is not None or not ours.over
+            assert ours.trial is None or ours.trial in self.leases
+        for view in self.scheduler.agents():
+            upstream = self.fleet.find(view.agent_id)
+            ours = self.suspicion(upstream)
+            assert view.quarantined_until == ours.until
+            seen = {issue.issue for issue in view.issues if issue.seen_by == "balancer"}
+            assert ("quarantined" in seen) == (ours.until is not None)
+            assert bool(seen & {"unreachable", "loading"}) == ours.waits
+            if ours.waits:
+                assert view.state in ("stale", "loading", "unreachable")
+            elif ours.until is not None:
+                assert view.state not in ("ready", "full", "sleeping")
+            else:
+                assert view.state != "quarantined"
 
     @invariant()
     def index_is_right(self) -> None:
@@ -192,9 +276,9 @@ class SchedulerAccount(RuleBasedStateMachine):
             assert index.most == max((idle for idle, _ in levels), default=0)
             return {upstream: idle for idle, upstreams in levels for upstream in upstreams}
 
-        for index, state in ((self.fleet.awake, "ready"), (self.fleet.asleep, "sleeping")):
-            there = {u: u.free for u in self.upstreams() if u.state == state and u.free}
-            assert found(index) == there
+        for index, asleep in ((self.fleet.awake, False), (self.fleet.asleep, True)):
+            there = {u: self.room(u) for u in self.upstreams() if u.report.sleeping == asleep}
+            assert found(index) == {u: idle for u, idle in there.items() if idle}
 
     @invariant()
     def time_is_minded(self) -> None:
@@ -208,6 +292,9 @@ class SchedulerAccount(RuleBasedStateMachine):
         for upstream in self.fleet.upstreams:
             if upstream.left_until is not None:
                 due.append(upstream.left_until)
+            until = self.suspicion(upstream).until
+            if until is not None and not self.suspicion(upstream).over:
+                due.append(until)
         following = self.scheduler.next_event
         assert (following is None) == (not due)
         assert following is None or following <= min(due)

@@ -15,12 +15,14 @@ from hypothesis.stateful import initialize, precondition, rule, run_state_machin
 
 from paddler.errors import NoSuchAgent, QueueFull
 from paddler.scheduling.fleet import FORGET_AFTER
+from paddler.scheduling.history import SPAN
 from paddler.scheduling.scheduler import Outcome
-from paddler.scheduling.slots import LEFT_WITHOUT_SAMPLE
+from paddler.scheduling.slots import LEFT_WITHOUT_SAMPLE, Upstream
+from paddler.scheduling.trust import Fault
 from paddler.scheduling.waiting import Waiter
 from paddler.values import Address, Report
 from tests.laws import SchedulerAccount
-from tests.scenes import scheduler
+from tests.scenes import QUARANTINE, scheduler
 
 __all__ = ["SchedulerMachine", "run_machine"]
 
@@ -29,12 +31,20 @@ _NAMES = st.sampled_from(("gpu", "gpu", "gpu#2", "other"))
 _HOSTS = st.sampled_from(("a", "b", "c", "C", "d"))
 _TOTALS = st.sampled_from((0, 1, 2, 2, 4, 4, 8, 100))
 _BUSY = st.one_of(st.none(), st.integers(0, 5), st.sampled_from((0, 100)))
-_AGES = st.sampled_from((0.0, 0.0, 0.1, 0.24, 0.3, 1.0, 2.0, 5.0))
+_AGES = st.sampled_from((0.0, 0.0, 0.1, 0.24, 0.3, 1.0, 2.0, 5.0, SPAN + 1))
 _ISSUES = st.sampled_from(
-    ((), (), (), (), ("slots_disabled",), ("unauthorized",), ("unreachable",), ("loading",))
+    (
+        *((), (), (), (), ("slots_disabled",), ("unauthorized",)),
+        *(("unreachable",), ("loading",), ("timeout",)),
+    )
 )
-_WEIGHTS = st.sampled_from((1, 1, 1, 2, 3, 4, 8, 200))
-_PAUSES = st.sampled_from((0.0, 0.01, 0.05, 0.2, 0.3, 1.0, 1.0, 1.0, 2.5, 2.5, 4.0, 31.0, 65.0))
+_WEIGHTS = st.sampled_from((1, 1, 1, 2, 3, 4, 8, 40, 200))
+_PAUSES = st.sampled_from(
+    (0.0, 0.01, 0.05, 0.2, 0.3, 1.0, 1.0, 1.0, 2.5, 2.5, 4.0, QUARANTINE, 31.0, 65.0)
+)
+_FAULTS: st.SearchStrategy[Fault] = st.sampled_from(
+    ("refused", "died", "loading", "error", "error", "error")
+)
 
 
 def run_machine(examples: int) -> int:
@@ -136,6 +146,8 @@ class SchedulerMachine(SchedulerAccount):
         upstream = self.fleet._by_address.get(key)
         before = self.own(upstream) if upstream else 0
         left_before = upstream.client_left if upstream else 0
+        if upstream is not None:
+            self.suspicion(upstream).heard(told)
         outcome = self.scheduler.report(agent_id, told, self.now)
         heard = self.fleet.find(agent_id)
         assert upstream is None or heard is upstream
@@ -145,7 +157,7 @@ class SchedulerMachine(SchedulerAccount):
         assert heard.in_flight == before + taken
         assert heard.client_left <= left_before
         self.changes.setdefault(heard, [(0.0, 0)])
-        if told.slots_busy is None:
+        if told.slots_busy is None or told.slots_age_s > SPAN:
             assert heard.foreign_busy == 0
         else:
             self.check_others(heard, told.slots_busy, self.now - told.slots_age_s)
@@ -172,37 +184,32 @@ class SchedulerMachine(SchedulerAccount):
 
     # Requests.
 
-    @rule(weights=st.lists(_WEIGHTS, min_size=1, max_size=4), size=st.integers(0, 9))
-    def request(self, weights: list[int], size: int) -> None:
+    @rule(weights=st.lists(_WEIGHTS, min_size=1, max_size=4))
+    def request(self, weights: list[int]) -> None:
         """Requests come."""
         for weight in weights:
-            self.enter(Waiter(weight, self.now, size), back=False)
+            self.enter(Waiter(weight, self.now))
 
-    def enter(self, waiter: Waiter, back: bool) -> None:
-        """It enters, is refused, or comes back to its place."""
-        asleep = {upstream for upstream in self.upstreams() if upstream.state == "sleeping"}
-        self.places.setdefault(waiter, max(self.places.values(), default=0) + 1)
+    def enter(self, waiter: Waiter) -> None:
+        """It is granted something, waits, or is refused."""
+        self.places[waiter] = len(self.places)
         self.waiters.append(waiter)
-        self.waiters.sort(key=self.places.__getitem__)
         waiting = len(self.waiters)
         try:
             outcome = self.scheduler.request(waiter, self.now)
         except QueueFull as error:
-            assert not back and waiting > self.limit == error.limit and error.retry_after >= 1
+            assert waiting > self.limit == error.limit and error.retry_after >= 1
             self.waiters.remove(waiter)
             assert not waiter.waiting
             self.follow(Outcome())
             return
         self.follow(outcome)
-        assert back or len(self.waiters) <= self.limit
+        assert waiter not in self.waiters or len(self.waiters) <= self.limit or outcome.grants
         for grant in outcome.grants:
-            if grant.lease.upstream in asleep:
+            if grant.lease.upstream.asleep:
                 # It was woken because nobody awake had room.
-                asleep.discard(grant.lease.upstream)
-                for other in self.upstreams():
-                    if other.state == "ready" and other is not grant.lease.upstream:
-                        kept = other is self.scheduler._reserved
-                        assert kept or other.free < other.cost(grant.waiter.weight)
+                for other in self.fitting(grant.waiter):
+                    assert other.asleep or other is self.scheduler._granting._kept
 
     @precondition(lambda self: self.waiters)
     @rule(data=st.data())
@@ -213,24 +220,68 @@ class SchedulerMachine(SchedulerAccount):
         self.follow(self.scheduler.cancel(waiter, self.now))
 
     @precondition(lambda self: self.leases)
-    @rule(data=st.data(), how=st.sampled_from(("release", "abandon", "abandon", "fail", "back")))
+    @rule(data=st.data(), how=st.sampled_from(("release", "abandon", "abandon", "take_back")))
     def end(self, data: st.DataObject, how: str) -> None:
-        """A request ends well, or its client goes, or its server fails, or it is sent back."""
+        """A request ends, or its client goes, or it is not sent at all."""
         lease = data.draw(st.sampled_from(list(self.leases)))
-        waiter = self.leases.pop(lease)
+        del self.leases[lease]
         upstream = lease.upstream
         left, free = upstream.client_left, upstream.free
-        if how == "abandon":
-            outcome = self.scheduler.abandon(lease, self.now)
-            assert upstream.client_left == left + lease.slots and upstream.free <= free
-        else:
-            problem = None if how == "release" else "it broke"
-            outcome = self.scheduler.release(lease, self.now, problem)
-            assert upstream.error == problem
+        self.suspicion(upstream).ended(lease)
+        outcome = getattr(self.scheduler, how)(lease, self.now)
         assert lease.ended
+        if how == "abandon":
+            assert upstream.client_left == left + lease.slots and upstream.free <= free
         self.follow(outcome)
-        if how == "back":
-            self.enter(waiter, back=True)
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), fault=_FAULTS, back=st.booleans(), again=st.booleans())
+    def fail(self, data: st.DataObject, fault: Fault, back: bool, again: bool) -> None:
+        """A server fails a request, which may go back to its place."""
+        lease = data.draw(st.sampled_from(list(self.leases)))
+        waiter = self.leases.pop(lease)
+        self.suspect(lease.upstream, fault, "the same" if again else lease)
+        self.suspicion(lease.upstream).ended(lease)
+        if back:
+            # However many wait: it is never refused.
+            self.waiters.append(waiter)
+            self.waiters.sort(key=self.places.__getitem__)
+        outcome = self.scheduler.fault(
+            lease.upstream,
+            fault,
+            "the same" if again else lease,
+            "it broke",
+            self.now,
+            lease,
+            waiter if back else None,
+        )
+        assert lease.ended and lease.upstream.error == "it broke"
+        self.follow(outcome)
+
+    @precondition(lambda self: self.upstreams())
+    @rule(data=st.data(), fault=_FAULTS)
+    def fail_without_slot(self, data: st.DataObject, fault: Fault) -> None:
+        """A server fails a request that needs no slot."""
+        upstream = data.draw(st.sampled_from(self.upstreams()))
+        self.suspect(upstream, fault, None)
+        self.follow(self.scheduler.fault(upstream, fault, None, "it broke", self.now))
+
+    def suspect(self, upstream: Upstream, fault: Fault, cause: object) -> None:
+        """Take a fault into our account."""
+        alone = not any(other.healthy for other in self.upstreams() if other is not upstream)
+        self.suspicion(upstream).fault(fault, cause, self.now, alone)
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), ends=st.booleans())
+    def answer(self, data: st.DataObject, ends: bool) -> None:
+        """A server begins to answer a request, and may have ended it by then."""
+        lease = data.draw(st.sampled_from(list(self.leases)))
+        self.suspicion(lease.upstream).answered()
+        self.follow(self.scheduler.answered(lease.upstream, self.now))
+        assert lease.upstream.error is None and not lease.upstream.trust.suspect
+        if ends:
+            del self.leases[lease]
+            self.follow(self.scheduler.release(lease, self.now))
 
     # Time.
 
@@ -240,10 +291,21 @@ class SchedulerMachine(SchedulerAccount):
         until = self.now + pause
         while (due := self.scheduler.next_event) is not None and due <= until:
             self.now = until if late else max(self.now, due)
+            for upstream in self.fleet.upstreams:
+                self.suspicion(upstream).pass_time(self.now)
             self.follow(self.scheduler.pass_time(self.now))
             after = self.scheduler.next_event
             assert after is None or after > self.now
         self.now = until
+
+    @rule(data=st.data())
+    def no_slot(self, data: st.DataObject) -> None:
+        """A request that needs no slot goes to a healthy one, else to one in quarantine."""
+        found = self.scheduler.any_healthy()
+        states = {upstream: upstream.state for upstream in self.fleet.upstreams}
+        healthy = {u for u, state in states.items() if state in ("ready", "full", "sleeping")}
+        last = {u for u, state in states.items() if state == "quarantined"}
+        assert found in (healthy or last or {None})
 
     def teardown(self) -> None:
         """When everybody ends, nothing is left; and who waits is served once there is room."""
@@ -258,12 +320,15 @@ class SchedulerMachine(SchedulerAccount):
         while self.leases:
             lease = next(iter(self.leases))
             del self.leases[lease]
+            self.suspicion(lease.upstream).ended(lease)
             self.follow(self.scheduler.release(lease, self.now))
         assert not self.waiters
         for upstream in self.upstreams():
             assert upstream.in_flight == upstream.promised == 0 and not upstream.forgotten
         self.now += LEFT_WITHOUT_SAMPLE + 1000
         for _ in range(2):
+            for upstream in self.fleet.upstreams:
+                self.suspicion(upstream).pass_time(self.now)
             self.follow(self.scheduler.pass_time(self.now))
             assert not sum(view.client_left for view in self.scheduler.agents())
             self.now += FORGET_AFTER

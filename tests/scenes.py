@@ -11,11 +11,15 @@ from paddler.scheduling.notes import Note
 from paddler.scheduling.policies import IdleSlots
 from paddler.scheduling.scheduler import Grant, Outcome, Scheduler
 from paddler.scheduling.slots import Lease, Upstream
+from paddler.scheduling.trust import Fault, Trust
 from paddler.scheduling.views import AgentView
 from paddler.scheduling.waiting import Waiter
 from paddler.values import Address, Report
 
-__all__ = ["Scene", "new_upstream", "report", "scheduler"]
+__all__ = ["QUARANTINE", "Scene", "new_upstream", "report", "scheduler"]
+
+#: Seconds of a first quarantine.
+QUARANTINE = 10.0
 
 
 def report(name: str = "a", slots: int = 2, busy: int | None = 0, **more: Any) -> Report:
@@ -33,12 +37,14 @@ def report(name: str = "a", slots: int = 2, busy: int | None = 0, **more: Any) -
 
 def new_upstream(told: Report, now: float = 0.0) -> Upstream:
     """An upstream of which nothing is known but that report, not even heard yet."""
-    return Upstream(told.external, told.agent_name, told.agent_name, told, now, 3)
+    return Upstream(
+        told.external, told.agent_name, told.agent_name, told, now, 3, Trust(QUARANTINE)
+    )
 
 
 def scheduler(limit: int, seed: int = 1) -> Scheduler:
     """A scheduler of nobody and nothing."""
-    return Scheduler(IdleSlots(), Random(seed), limit, 3)
+    return Scheduler(IdleSlots(), Random(seed), limit, 3, QUARANTINE)
 
 
 @attrs.define(eq=False)
@@ -56,6 +62,8 @@ class Scene:
     #: Waiters in the order in which they were granted.
     order: list[Waiter] = attrs.field(factory=list, init=False)
     notes: list[Note] = attrs.field(factory=list, init=False)
+    #: Upstreams of whose doubts there was news, by name.
+    doubted: list[str] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.scheduler = scheduler(self.limit, self.seed)
@@ -67,6 +75,7 @@ class Scene:
             self.leases[grant.waiter] = grant.lease
             self.order.append(grant.waiter)
         self.notes += outcome.notes
+        self.doubted += [upstream.name for upstream in outcome.doubted]
         return outcome.grants
 
     def hear(self, agent_id: str = "a", slots: int = 2, busy: int | None = 0, **more: Any) -> None:
@@ -75,15 +84,47 @@ class Scene:
         told = report(name, slots, busy, **more)
         self.took(self.scheduler.report(agent_id, told, self.now))
 
-    def ask(self, weight: int = 1, size: int = 0) -> Waiter:
+    def ask(self, weight: int = 1) -> Waiter:
         """A request for slots."""
-        waiter = Waiter(weight, self.now, size)
+        waiter = Waiter(weight, self.now)
         self.took(self.scheduler.request(waiter, self.now))
         return waiter
 
-    def end(self, waiter: Waiter, problem: str | None = None) -> None:
+    def end(self, waiter: Waiter) -> None:
         """A granted request ends."""
-        self.took(self.scheduler.release(self.leases[waiter], self.now, problem))
+        self.took(self.scheduler.release(self.leases[waiter], self.now))
+
+    def fail(
+        self, waiter: Waiter, fault: Fault = "died", back: bool = False, cause: object = None
+    ) -> None:
+        """Its upstream fails a granted request.
+
+        :param back: it goes back to its place in line.
+        :param cause: the request as it is sent; None: like no other.
+        """
+        lease = self.leases.pop(waiter) if back else self.leases[waiter]
+        self.took(
+            self.scheduler.fault(
+                lease.upstream,
+                fault,
+                cause or waiter,
+                f"it has {fault}",
+                self.now,
+                lease,
+                waiter if back else None,
+            )
+        )
+
+    def answers(self, waiter: Waiter) -> None:
+        """Its upstream begins to answer a granted request well."""
+        self.took(self.scheduler.answered(self.leases[waiter].upstream, self.now))
+
+    def quarantine(self, agent_id: str = "a", fault: Fault = "error") -> None:
+        """An upstream, which must be the only one with room, fails three requests in a row."""
+        for _ in range(3):
+            request = self.ask()
+            assert self.has(request) == agent_id
+            self.fail(request, fault)
 
     def abandon(self, waiter: Waiter) -> None:
         """A granted request's client goes away."""

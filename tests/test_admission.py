@@ -56,13 +56,17 @@ class AdmissionTestCase(SynchronousTestCase):
 
     def ask(self, weight: int = 1) -> Deferred[Lease]:
         """A request for slots; what it is granted is held."""
-        waiting = self.admission.acquire(weight)
+        waiting = self.acquire(weight)
 
         def keep(lease: Lease) -> Lease:
             self.held.append(lease)
             return lease
 
         return waiting.addCallback(keep)
+
+    def acquire(self, weight: int = 1) -> Deferred[Lease]:
+        """A request for slots; what it is granted is for the test to end."""
+        return self.admission.acquire(self.admission.waiter(weight))
 
     def in_flight(self) -> int:
         """Slots that are promised."""
@@ -103,19 +107,19 @@ class WaitingTests(AdmissionTestCase):
         """One too many is refused by its Deferred."""
         self.admission = self.make(limit=1)
         waiting = self.ask()
-        error = self.failureResultOf(self.admission.acquire(1), QueueFull).value
+        error = self.failureResultOf(self.acquire(), QueueFull).value
         self.assertEqual(error.limit, 1)
         self.assertNoResult(waiting)
         self.hear()
         self.successResultOf(waiting)
 
     def test_body_sizes(self) -> None:
-        """The bytes of those who wait are counted while they wait."""
-        waiting = self.admission.acquire(1, size=77)
+        """The bytes of those who wait are shown; one for which they have no room is told so."""
+        self.admission.bodies.limit = 100
+        self.admission.bodies.used += 77
         self.assertEqual(self.admission.queue().bytes_waiting, 77)
-        waiting.cancel()
-        self.failureResultOf(waiting, CancelledError)
-        self.assertEqual(self.admission.queue().bytes_waiting, 0)
+        error = self.admission.no_room_for_body()
+        self.assertEqual((error.limit, error.unit, error.retry_after), (100, "bytes", 5))
 
     def test_cancel(self) -> None:
         """A client that leaves while it waits is gone at once, with its timer and its place."""
@@ -227,7 +231,7 @@ class ReentrantTests(AdmissionTestCase):
 
     def test_first_cancels_second(self) -> None:
         """A waiter cancelled while its grant is on the way hands the slot on."""
-        first, second, third = self.admission.acquire(1), self.ask(), self.ask()
+        first, second, third = self.acquire(), self.ask(), self.ask()
 
         def cancel_second(lease: Lease) -> None:
             self.held.append(lease)
@@ -247,7 +251,7 @@ class ReentrantTests(AdmissionTestCase):
         self.clock.advance(40)
         self.admission.release(self.successResultOf(running))
         self.admission.leave("slow")
-        first, second = self.admission.acquire(1), self.ask()
+        first, second = self.acquire(), self.ask()
 
         def cancel_second(lease: Lease) -> None:
             self.held.append(lease)
@@ -262,7 +266,7 @@ class ReentrantTests(AdmissionTestCase):
         """A request that ends in its own callback gives its slot to the next."""
         ended = []
         for number in range(3):
-            waiting = self.admission.acquire(1)
+            waiting = self.acquire()
             waiting.addCallback(self.admission.release)
             waiting.addCallback(lambda _, number=number: ended.append(number))
         self.hear(slots=1)
@@ -279,14 +283,14 @@ class ReentrantTests(AdmissionTestCase):
             self.admission.release(lease)
 
         for number in range(10_000):
-            self.admission.acquire(1).addCallback(serve, number)
+            self.acquire().addCallback(serve, number)
         self.hear(slots=1)
         self.assertEqual(served, list(range(10_000)))
 
     def test_ask_while_granted(self) -> None:
         """A request made in a callback is served in its turn, after those already granted."""
         order = []
-        first = self.admission.acquire(1)
+        first = self.acquire()
 
         def ask_again(lease: Lease) -> None:
             order.append("first")
@@ -302,11 +306,11 @@ class ReentrantTests(AdmissionTestCase):
 
     def test_cancel_what_was_asked_while_granted(self) -> None:
         """One that asked in a callback and left in the same breath holds nothing."""
-        first = self.admission.acquire(1)
+        first = self.acquire()
 
         def ask_and_leave(lease: Lease) -> None:
             self.held.append(lease)
-            inner = self.admission.acquire(1)
+            inner = self.acquire()
             inner.cancel()
             self.failureResultOf(inner, CancelledError)
 
@@ -317,7 +321,7 @@ class ReentrantTests(AdmissionTestCase):
 
     def test_report_while_granted(self) -> None:
         """An agent that leaves or reports in a callback is taken in at once."""
-        first, second = self.admission.acquire(1), self.ask()
+        first, second = self.acquire(), self.ask()
 
         def leave(lease: Lease) -> None:
             self.held.append(lease)
@@ -330,7 +334,7 @@ class ReentrantTests(AdmissionTestCase):
 
     def test_failing_callback(self) -> None:
         """A request that fails in its callback takes nothing from the next."""
-        first, second = self.admission.acquire(1), self.ask()
+        first, second = self.acquire(), self.ask()
 
         def fail(lease: Lease) -> None:
             self.held.append(lease)
@@ -343,7 +347,7 @@ class ReentrantTests(AdmissionTestCase):
 
     def test_stop_while_granted(self) -> None:
         """A stop in a callback lets grants on their way arrive, and ends the rest."""
-        first, second, third = self.admission.acquire(1), self.ask(), self.ask()
+        first, second, third = self.acquire(), self.ask(), self.ask()
 
         def stop(lease: Lease) -> None:
             self.held.append(lease)
@@ -368,9 +372,9 @@ class StopTests(AdmissionTestCase):
         for waiting in asked:
             self.failureResultOf(waiting, Stopping)
         self.assertEqual(told, [0, 1, 2])
-        self.failureResultOf(self.admission.acquire(1), Stopping)
+        self.failureResultOf(self.acquire(), Stopping)
         self.hear()
-        self.failureResultOf(self.admission.acquire(1), Stopping)
+        self.failureResultOf(self.acquire(), Stopping)
 
     def test_no_timer(self) -> None:
         """No timer is left, and what comes after sets none."""
@@ -403,7 +407,7 @@ class StopTests(AdmissionTestCase):
 
     def test_one_cancels_another(self) -> None:
         """A waiter that takes another with it when it is told breaks nothing."""
-        first, second, third = self.admission.acquire(1), self.ask(), self.ask()
+        first, second, third = self.acquire(), self.ask(), self.ask()
         first.addErrback(lambda _: second.cancel())
         self.admission.stop()
         self.failureResultOf(second, CancelledError)

@@ -474,7 +474,3 @@ class SharingTests(ProxyCase):
         call.answer(200, b"done")
         await client.until(b"done")
         self.assertEqual(self.admission.fleet().slots_idle, 3)
-
-    def waiting(self) -> int:
-        """How many requests wait."""
-        return self.admission.queue().requests_waiting

@@ -7,6 +7,7 @@ from collections import Counter
 from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.errors import QueueFull
+from paddler.scheduling.granting import KEPT
 from paddler.scheduling.scheduler import RETRY_AFTER_MOST, RETRY_AFTER_UNKNOWN
 from paddler.scheduling.waiting import Waiter
 from tests.scenes import Scene
@@ -229,9 +230,7 @@ class OrderTests(SynchronousTestCase):
         scene.hear("a", slots=1)
         first, second = scene.ask(), scene.ask()
         scene.hear("a", slots=1, busy=None, issues=("unreachable",))
-        scene.end(first, "refused")
-        del scene.leases[first]
-        scene.took(scene.scheduler.request(first, scene.now))
+        scene.fail(first, "refused", back=True)
         scene.hear("a", slots=1)
         self.assertEqual((scene.has(first), scene.has(second)), ("a", None))
 
@@ -331,8 +330,11 @@ class ReservationTests(SynchronousTestCase):
         scene.hear("b", slots=4, busy=3)
         scene.drain("a")
         heavy = scene.ask(4)
-        self.assertIsNone(scene.has(scene.ask()))
+        light = scene.ask()
+        self.assertIsNone(scene.has(light))
+        scene.wait(KEPT)
         scene.drain("a", False)
+        self.assertEqual(scene.has(light), "b")
         scene.wait(1)
         scene.hear("a", slots=4, busy=0)
         self.assertEqual(scene.has(heavy), "a")
@@ -374,10 +376,10 @@ class ReservationTests(SynchronousTestCase):
         for name in "abc":
             scene.hear(name, slots=4, busy=3)
         heavy = scene.ask(4)
-        first = scene.scheduler._reserved
+        first = scene.scheduler._granting._kept
         for _ in range(20):
             scene.ask()
-            self.assertIs(scene.scheduler._reserved, first)
+            self.assertIs(scene.scheduler._granting._kept, first)
         self.assertIsNone(scene.has(heavy))
 
     def test_second_heavy(self) -> None:
@@ -416,13 +418,24 @@ class SleepingTests(SynchronousTestCase):
         self.assertEqual([scene.has(scene.ask()) for _ in range(3)], ["awake", "awake", "asleep"])
 
     def test_woken(self) -> None:
-        """Once woken it is one among the awake."""
+        """What woke one says nothing: it is the last choice until its agent has found it awake."""
         scene = Scene()
         scene.hear("one", slots=4, busy=None, sleeping=True)
-        scene.hear("two", slots=4, busy=None, sleeping=True)
-        first = scene.has(scene.ask())
-        self.assertEqual([scene.has(scene.ask()) for _ in range(3)], [first] * 3)
-        self.assertNotEqual(scene.has(scene.ask()), first)
+        request = scene.ask()
+        self.assertEqual((scene.has(request), scene.view("one").state), ("one", "ready"))
+        scene.hear("two", slots=1)
+        self.assertEqual([scene.has(scene.ask()) for _ in range(2)], ["two", "one"])
+        scene.hear("two", slots=2, busy=1)
+        scene.hear("one", slots=4, busy=2)
+        self.assertEqual([scene.has(scene.ask()) for _ in range(2)], ["one"] * 2)
+        self.assertEqual(scene.view("one").state, "full")
+
+    def test_asleep_again(self) -> None:
+        """When what it was woken for has ended it shows as asleep, as its agent last said."""
+        scene = Scene()
+        scene.hear("a", busy=None, sleeping=True)
+        scene.end(scene.ask())
+        self.assertEqual((scene.view().state, scene.view().slots_idle), ("sleeping", 0))
 
     def test_counts(self) -> None:
         """Its slots are not shown as idle, for nothing is ready there."""
@@ -462,13 +475,13 @@ class QueueFullTests(SynchronousTestCase):
         self.assertEqual(scene.order, waiters)
 
     def test_refused_leaves_nothing(self) -> None:
-        """One that was refused holds neither place nor bytes nor a later slot."""
+        """One that was refused holds neither a place nor a later slot."""
         scene = Scene(limit=1)
-        scene.ask(size=10)
-        refused = Waiter(1, scene.now, 99)
+        scene.ask()
+        refused = Waiter(1, scene.now)
         self.assertRaises(QueueFull, scene.scheduler.request, refused, scene.now)
         self.assertFalse(refused.waiting)
-        self.assertEqual(scene.scheduler.queue(scene.now).bytes_waiting, 10)
+        self.assertEqual(scene.scheduler.queue(scene.now).requests_waiting, 1)
         scene.hear("a", slots=8)
         self.assertEqual(scene.counts(), (1, 0, 0, 7))
 
@@ -501,16 +514,16 @@ class QueueFullTests(SynchronousTestCase):
         """A request that was sent back is never refused, and lets pass whom it need not stop."""
         scene = Scene(limit=2)
         scene.hear("x", slots=4)
-        back = scene.ask(4)
-        scene.hear("b", slots=8, busy=7)
-        scene.hear("c", slots=2, busy=2)
+        back = scene.ask(5)
+        scene.hear("c", slots=2)
+        scene.ask(2)
+        scene.hear("b", slots=8)
+        scene.ask(6)
         heavy, light = scene.ask(3), scene.ask()
         self.assertIsNone(scene.has(light))
         scene.hear("x", slots=4, busy=None, issues=("unreachable",))
-        scene.end(back, "refused")
-        del scene.leases[back]
         # It waits for c, where the other one waited for b.
-        scene.took(scene.scheduler.request(back, scene.now))
+        scene.fail(back, "refused", back=True)
         self.assertEqual((back.waiting, heavy.waiting, scene.has(light)), (True, True, "b"))
 
     def test_sent_back_to_a_full_queue(self) -> None:
@@ -519,9 +532,7 @@ class QueueFullTests(SynchronousTestCase):
         scene.hear("a")
         request = scene.ask()
         scene.hear("a", busy=None, issues=("unreachable",))
-        scene.end(request, "refused")
-        del scene.leases[request]
-        scene.took(scene.scheduler.request(request, scene.now))
+        scene.fail(request, "refused", back=True)
         scene.hear("a")
         self.assertEqual(scene.has(request), "a")
 
@@ -589,9 +600,12 @@ class ViewTests(SynchronousTestCase):
         """What went wrong there last is shown until a request went well."""
         scene = Scene()
         scene.hear("a")
-        scene.end(scene.ask(), "it broke")
-        self.assertEqual(scene.view().error, "it broke")
+        scene.fail(scene.ask(), "error")
+        self.assertEqual(scene.view().error, "it has error")
+        request = scene.ask()
         scene.end(scene.ask())
+        self.assertEqual(scene.view().error, "it has error")
+        scene.answers(request)
         self.assertIsNone(scene.view().error)
 
     def test_fleet(self) -> None:
@@ -608,14 +622,12 @@ class ViewTests(SynchronousTestCase):
         self.assertEqual((fleet.slots_processing, fleet.requests_waiting), (6, 1))
 
     def test_queue(self) -> None:
-        """The buffer's numbers: how many, how large, how old."""
+        """The buffer's numbers: how many, how old; the bytes are its owner's to add."""
         scene = Scene(limit=7)
         view = scene.scheduler.queue(scene.now)
         self.assertEqual((view.requests_waiting, view.oldest_wait_seconds, view.limit), (0, 0, 7))
-        scene.ask(size=5)
+        scene.ask()
         scene.wait(3)
-        scene.ask(size=6)
+        scene.ask()
         view = scene.scheduler.queue(scene.now)
-        self.assertEqual(
-            (view.requests_waiting, view.bytes_waiting, view.oldest_wait_seconds), (2, 11, 3)
-        )
+        self.assertEqual((view.requests_waiting, view.oldest_wait_seconds), (2, 3))

@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from paddler.scheduling.history import SPAN
 from paddler.scheduling.slots import LEFT_WITHOUT_SAMPLE, Lease, Upstream
 from paddler.values import BLOCKING_ISSUES
 from tests.scenes import new_upstream, report
@@ -147,6 +148,15 @@ class SampleTests(SynchronousTestCase):
         _hear(upstream, 102, None)
         self.assertEqual(_numbers(upstream), (1, 0, 0, 3))
 
+    def test_too_old(self) -> None:
+        """A sample from before what is remembered of our own count is as good as none."""
+        upstream = _upstream(busy=2)
+        upstream.give_back(upstream.take(2, 101), 102, client_left=False)
+        _hear(upstream, 120, 2, slots_age_s=SPAN + 0.1)
+        self.assertEqual(_numbers(upstream), (0, 0, 0, 4))
+        _hear(upstream, 120, 2, slots_age_s=SPAN)
+        self.assertEqual(_numbers(upstream), (0, 2, 0, 2))
+
     def test_more_busy_than_slots(self) -> None:
         """A report that contradicts itself leaves no less than nothing free."""
         upstream = _upstream(slots=2, busy=9)
@@ -245,6 +255,15 @@ class ClientLeftTests(SynchronousTestCase):
         _hear(upstream, 120, 1)
         _hear(upstream, 121, None)
         self.assertEqual(upstream.left_until, 120 + LEFT_WITHOUT_SAMPLE)
+
+    def test_asleep(self) -> None:
+        """One that sleeps works for nobody: what left before its agent can have looked is free."""
+        upstream = self.left(at=105.0)
+        upstream.give_back(upstream.take(1, 105), 109.0, client_left=True)
+        _hear(upstream, 110.0, None, sleeping=True)
+        self.assertEqual((upstream.client_left, upstream.left_until), (1, 139.0))
+        _hear(upstream, 110.3, None, sleeping=True)
+        self.assertEqual(_numbers(upstream), (0, 0, 0, 4))
 
     def test_more_than_there_are_slots(self) -> None:
         """With those of a larger server left, a smaller one is full and not below."""
@@ -364,25 +383,47 @@ class StateTests(SynchronousTestCase):
         self.assertEqual(upstream.issues_since, {"timeout": 107})
 
     def test_woken(self) -> None:
-        """A sleeping server counts as awake from the request that wakes it on."""
+        """A sleeping server shows as working while it does, and is asleep until reported awake."""
         upstream = _upstream(sleeping=True, busy=None)
+        self.assertEqual((upstream.state, upstream.asleep), ("sleeping", True))
         lease = upstream.take(1, 100)
-        self.assertEqual(upstream.state, "ready")
         for now in (100.1, 101, 109):
             _hear(upstream, now, None, sleeping=True)
-            self.assertEqual(upstream.state, "ready", now)
+            self.assertEqual((upstream.state, upstream.asleep), ("ready", True), now)
+        rest = upstream.take(3, 109)
+        self.assertEqual((upstream.state, upstream.grantable), ("full", 0))
         upstream.give_back(lease, 110, client_left=False)
-        _hear(upstream, 111, None, sleeping=True)
-        self.assertEqual(upstream.state, "sleeping")
+        upstream.give_back(rest, 110, client_left=False)
+        self.assertEqual((upstream.state, upstream.grantable), ("sleeping", 4))
+        _hear(upstream, 111, 0)
+        self.assertEqual((upstream.state, upstream.asleep), ("ready", False))
 
-    def test_woken_for_a_moment(self) -> None:
-        """A report that may be older than the request's end does not put it to sleep."""
-        upstream = _upstream(sleeping=True, busy=None)
-        upstream.give_back(upstream.take(1, 100), 100.3, client_left=False)
-        _hear(upstream, 100.5, None, sleeping=True)
-        self.assertEqual(upstream.state, "ready")
-        _hear(upstream, 101.5, None, sleeping=True)
-        self.assertEqual(upstream.state, "sleeping")
+    def test_trust(self) -> None:
+        """A failure of a request of ours keeps others away, an issue of its agent's before it."""
+        upstream = _upstream()
+        upstream.trust.fault("loading", 1, 100, alone=False)
+        self.assertEqual((upstream.state, upstream.grantable), ("loading", 0))
+        upstream.trust.fault("died", 1, 100, alone=False)
+        self.assertEqual((upstream.state, upstream.grantable), ("unreachable", 0))
+        _hear(upstream, 101, None, issues=("loading",))
+        self.assertEqual(upstream.state, "loading")
+        _hear(upstream, 102, 0, slots=0)
+        self.assertEqual(upstream.trust.waits_for_report, "unreachable")
+        _hear(upstream, 103, 0)
+        self.assertEqual((upstream.state, upstream.grantable), ("ready", 4))
+
+    def test_doubt(self) -> None:
+        """Doubted while its agent, which still reports, says so; of both the graver counts."""
+        for issues, doubt in (
+            ((), None),
+            (("loading", "bad_status", "bad_json", "unauthorized"), None),
+            (("timeout",), "timeout"),
+            (("timeout", "unreachable"), "unreachable"),
+        ):
+            upstream = _upstream(busy=None, issues=issues)
+            self.assertEqual(upstream.doubt, doubt)
+            upstream.stale_since = 200.0
+            self.assertIsNone(upstream.doubt)
 
     def test_stale_at(self) -> None:
         """It is stale when it has missed as many reports as it may, by its own interval."""

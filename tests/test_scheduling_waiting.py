@@ -6,7 +6,7 @@ from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from paddler.scheduling.waiting import Waiter, WaitingQueue
+from paddler.scheduling.waiting import HEAVIEST, Waiter, WaitingQueue
 
 __all__ = ["WaitingQueueTests"]
 
@@ -24,9 +24,7 @@ class WaitingQueueTests(SynchronousTestCase):
     def test_empty(self) -> None:
         """Nobody is first in an empty line."""
         queue = WaitingQueue()
-        self.assertEqual(
-            (len(queue), queue.bytes, queue.first(), queue.first(5)), (0, 0, None, None)
-        )
+        self.assertEqual((len(queue), queue.first(), queue.first(5)), (0, None, None))
 
     def test_first_come(self) -> None:
         """Whoever came first is next, whatever the weight."""
@@ -48,14 +46,16 @@ class WaitingQueueTests(SynchronousTestCase):
         queue.leave(one)
         self.assertIs(queue.first(), three)
 
-    def test_bytes(self) -> None:
-        """The bytes of those in line are counted."""
-        queue, light, heavy = WaitingQueue(), Waiter(1, 0.0, size=10), Waiter(1, 0.0, size=500)
-        queue.enter(light)
-        queue.enter(heavy)
-        self.assertEqual(queue.bytes, 510)
-        queue.leave(heavy)
-        self.assertEqual((queue.bytes, len(queue)), (10, 1))
+    def test_heaviest(self) -> None:
+        """The heaviest share a line, however many weights there are, and are no lighter ones."""
+        queue, (first, *_, light) = _queue(*range(9000, HEAVIEST - 1, -1), 2)
+        self.assertEqual(set(queue._lines), {HEAVIEST, 2})
+        self.assertIs(queue.first(), first)
+        for weight in (HEAVIEST, HEAVIEST + 1, 9000):
+            self.assertIs(queue.first(lighter_than=weight), light)
+        queue.leave(light)
+        self.assertIsNone(queue.first(lighter_than=9000))
+        self.assertIs(queue.first(), first)
 
     def test_leave_twice(self) -> None:
         """Who is not in line can't leave it again."""

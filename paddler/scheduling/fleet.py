@@ -168,14 +168,20 @@ class Fleet:
             heapq.heappop(self._agenda)
         return self._agenda[0][0] if self._agenda else None
 
-    def pass_time(self, now: float) -> list[Note]:
-        """Do what is due: agents go stale and are forgotten; clients that left free their slots."""
+    def pass_time(self, now: float) -> tuple[list[Note], list[Upstream]]:
+        """Do what is due: agents go stale and are forgotten; clients that left free their slots.
+
+        :returns: also the upstreams that were doubted by agents which say nothing more.
+        """
         notes: list[Note] = []
+        doubted: list[Upstream] = []
         while (due := self.next_event) is not None and due <= now:
             upstream = heapq.heappop(self._agenda)[2]
             upstream.looked_at_next = None
             upstream.pass_time(now)
             if upstream.stale_since is None and upstream.stale_at <= now:
+                if upstream.doubt is not None:
+                    doubted.append(upstream)
                 upstream.stale_since = now
                 silence = now - upstream.last_update
                 notes.append(note("stale", upstream, f"silent for {silence:.1f} s"))
@@ -185,7 +191,7 @@ class Fleet:
                 continue
             self.plan(upstream)
             self.index(upstream)
-        return notes
+        return notes, doubted
 
     def _name(self, upstream: Upstream, wanted: str) -> None:
         """Give it a name that nobody else has."""

@@ -13,11 +13,12 @@ never touch it. So what is in flight is exactly what was promised, whatever agen
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from random import Random
 
 import attrs
 
-from paddler.errors import QueueFull
+from paddler.errors import NoSuchAgent, QueueFull
 from paddler.scheduling.fleet import Fleet
 from paddler.scheduling.granting import Grant, Granting
 from paddler.scheduling.notes import Note, note
@@ -87,9 +88,12 @@ class Scheduler:
     def in_use(self, agent_id: str) -> int:
         """Slots that clients of ours have in use at an agent's llama-server, or may have.
 
-        :raises NoSuchAgent: nobody has that id.
+        0 when nobody has that id, or has it no more.
         """
-        upstream = self._fleet.find(agent_id)
+        try:
+            upstream = self._fleet.find(agent_id)
+        except NoSuchAgent:
+            return 0
         return upstream.in_flight + upstream.client_left
 
     def leave(self, agent_id: str, now: float) -> Outcome:
@@ -129,10 +133,11 @@ class Scheduler:
         new = waiter.place < 0
         self._queue.enter(waiter)
         outcome = self._outcome(now)
-        if new and waiter.waiting and len(self._queue) > self._waiting_limit:
+        full = len(self._queue) > self._waiting_limit
+        # Others are granted something now when another upstream is kept for the head of the line
+        # than before; as the line moves, it is let in.
+        if new and waiter.waiting and full and not outcome.grants:
             self._queue.leave(waiter)
-            # All that fitted before it came was granted before it came.
-            assert not outcome.grants
             raise QueueFull(self._waiting_limit, self.retry_after())
         return outcome
 
@@ -141,6 +146,11 @@ class Scheduler:
         self._queue.leave(waiter)
         # A heavy one at the head may have kept an upstream from those behind it.
         return self._outcome(now)
+
+    def give_up(self, waiters: Iterable[Waiter]) -> None:
+        """These wait no more, and nobody else gets what was kept for one of them."""
+        for waiter in waiters:
+            self._queue.leave(waiter)
 
     def release(self, lease: Lease, now: float) -> Outcome:
         """A request has ended and its slots are free."""
@@ -210,7 +220,8 @@ class Scheduler:
 
     def pass_time(self, now: float) -> Outcome:
         """Do what is due."""
-        return self._outcome(now, self._fleet.pass_time(now))
+        notes, doubted = self._fleet.pass_time(now)
+        return attrs.evolve(self._outcome(now, notes), doubted=tuple(doubted))
 
     # Views.
 

@@ -42,8 +42,6 @@ class Lease:
     upstream: Upstream
     slots: int
     granted_at: float
-    #: It tries an upstream that was in quarantine.
-    on_trial: bool = False
     ended: bool = attrs.field(default=False, init=False)
 
 
@@ -153,7 +151,7 @@ class Upstream:
         if state in ("ready", "sleeping"):
             return self.free
         trust = self.trust
-        trying = state == "quarantined" and trust.on_trial and not trust.tried
+        trying = state == "quarantined" and trust.on_trial and trust.trial is None
         return self.free if trying else 0
 
     @property
@@ -174,8 +172,9 @@ class Upstream:
 
     def take(self, weight: int, now: float) -> Lease:
         """Promise slots to a request; the caller has seen that they are free."""
-        lease = Lease(self, self.cost(weight), now, on_trial=self.trust.on_trial)
-        self.trust.tried = self.trust.tried or lease.on_trial
+        lease = Lease(self, self.cost(weight), now)
+        if self.trust.on_trial:
+            self.trust.trial = lease
         self.in_flight += lease.slots
         self.promised += lease.slots
         self._unseen[lease] = None
@@ -185,8 +184,8 @@ class Upstream:
     def give_back(self, lease: Lease, now: float, *, client_left: bool) -> None:
         """End a lease; with `client_left` its slots stay busy until a sample shows them idle."""
         lease.ended = True
-        if lease.on_trial:
-            self.trust.tried = False
+        if self.trust.trial is lease:
+            self.trust.trial = None
         self.in_flight -= lease.slots
         self._counts.put(self.in_flight, now)
         if lease in self._unseen:

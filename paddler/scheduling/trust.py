@@ -45,8 +45,8 @@ class Trust:
     quarantined_at: float = attrs.field(default=0.0, init=False)
     #: The quarantine is over and one request may try it.
     on_trial: bool = attrs.field(default=False, init=False)
-    #: That request is under way.
-    tried: bool = attrs.field(default=False, init=False)
+    #: What that request was granted, while it is under way and has no answer.
+    trial: object = attrs.field(default=None, init=False)
     _in_a_row: int = attrs.field(default=0, init=False)
     _last_cause: object = attrs.field(default=None, init=False)
     _quarantines: int = attrs.field(default=0, init=False)
@@ -63,9 +63,13 @@ class Trust:
         :param alone: no other upstream could serve instead: its quarantine does not grow.
         """
         if kind != "error":
-            self.waits_for_report = "loading" if kind == "loading" else "unreachable"
-            self.since = now
-        if kind == "loading":
+            why: Literal["unreachable", "loading"]
+            why = "loading" if kind == "loading" else "unreachable"
+            if why != self.waits_for_report:
+                self.since = now
+            self.waits_for_report = why
+        if kind == "loading" or (self.until is not None and not self.on_trial):
+            # What was under way when a quarantine began says nothing more.
             return
         if self.on_trial or self._last_cause is None or cause != self._last_cause:
             self._in_a_row += 1
@@ -82,7 +86,7 @@ class Trust:
         """It answered a request as it should: all is forgiven."""
         self._in_a_row = self._quarantines = 0
         self._last_cause = None
-        self.until = None
+        self.until = self.trial = None
         self.on_trial = False
 
     def reported_well(self) -> None:

@@ -1,0 +1,43 @@
+"""How many files and connections this process may have open.
+
+Many systems start a process with 1024 and let it ask for more by itself. A balancer has one
+for each client that waits and two for each that is served. Nothing here knows of a balancer.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+
+__all__ = ["raise_descriptor_limit"]
+
+#: Where the hard limit is none at all, some systems refuse to take it as it is, and take this.
+_WITHOUT_HARD_LIMIT = 10240
+
+_Limits = tuple[int, int]
+
+
+def raise_descriptor_limit(
+    get: Callable[[int], _Limits] = resource.getrlimit,
+    put: Callable[[int, _Limits], None] = resource.setrlimit,
+) -> int | None:
+    """Raise the soft limit of open descriptors as far as the system lets us.
+
+    :param get: reads a resource's soft and hard limit.
+    :param put: sets them.
+    :returns: the limit from now on, never lower than it was; None: there is none.
+    """
+    soft, hard = get(resource.RLIMIT_NOFILE)
+    wanted = [hard]
+    if hard == resource.RLIM_INFINITY:
+        wanted.append(_WITHOUT_HARD_LIMIT)
+    for limit in wanted:
+        if soft == resource.RLIM_INFINITY or soft >= limit != resource.RLIM_INFINITY:
+            break
+        try:
+            put(resource.RLIMIT_NOFILE, (limit, hard))
+        except (OSError, ValueError):
+            continue
+        soft = limit
+        break
+    return None if soft == resource.RLIM_INFINITY else soft
