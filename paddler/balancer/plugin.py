@@ -24,7 +24,7 @@ from paddler.balancer.settings import BalancerOptions, BalancerSettings
 from paddler.balancer.sites import ConnectionSite
 from paddler.balancer.upstream import AgentHop
 from paddler.descriptors import raise_descriptor_limit
-from paddler.foreground import on_signals
+from paddler.foreground import CannotStart, on_signals
 from paddler.scheduling.policies import IdleSlots
 from paddler.scheduling.scheduler import Scheduler
 
@@ -87,7 +87,7 @@ class BalancerService(Service):
     def privilegedStartService(self) -> None:
         """Bind both ports.
 
-        :raises SystemExit: one is taken or is not ours to take; one line says which.
+        :raises CannotStart: one is taken or is not ours to take; one line says which.
         """
         self._management.bind()
         self._reverseproxy.bind()
@@ -187,16 +187,19 @@ class _Port:
     def bind(self) -> None:
         """Listen.
 
-        :raises SystemExit: that can't be; one line says why.
+        :raises CannotStart: that can't be; one line says why.
         """
         failures: list[Failure] = []
         self._endpoint.listen(self._site).addCallbacks(self._bound, failures.append)
         if not failures:
             return
         error = failures[0].value
-        reason = error.socketError if isinstance(error, CannotListenError) else error
-        reason = getattr(reason, "strerror", None) or reason
-        sys.exit(f"paddler: can't listen on {self._described} (--{self._site.name}-…): {reason}")
+        where, reason = self._described, error
+        if isinstance(error, CannotListenError):
+            where = f"{error.interface}:{error.port}" if error.interface else str(error.port)
+            reason = getattr(error.socketError, "strerror", None) or error.socketError
+        # Short: twistd cuts what a daemon could not start for at 100 bytes.
+        raise CannotStart(f"--{self._site.name}-…: can't listen on {where}: {reason}")
 
     def stop(self) -> Deferred[None]:
         """Listen no more; connections that were made go on."""
