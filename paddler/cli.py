@@ -36,11 +36,13 @@ def _balancer(words: Sequence[str]) -> None:
 
     from paddler.balancer.plugin import Options, makeService
     from paddler.foreground import run_service
+    from paddler.logs import json_observer
 
     options = Options()
     options.synopsis = "Usage: paddler balancer [options]"
     options.parseOptions(words)
-    run_service(makeService(options, reactor), reactor)
+    observer = json_observer(sys.stdout) if options["log-format"] == "json" else None
+    run_service(makeService(options, reactor), reactor, observer)
 
 
 def _agent(words: Sequence[str]) -> None:

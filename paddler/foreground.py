@@ -15,7 +15,7 @@ from typing import Any
 
 from twisted.application.service import IService
 from twisted.internet.error import ReactorNotRunning
-from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
+from twisted.logger import ILogObserver, Logger, globalLogBeginner, textFileLogObserver
 
 __all__ = ["CannotStart", "on_signals", "run_service"]
 
@@ -79,17 +79,19 @@ def on_signals(
     reactor.callWhenRunning(install)
 
 
-def run_service(service: IService, reactor: Any) -> None:
+def run_service(service: IService, reactor: Any, observer: ILogObserver | None = None) -> None:
     """Run a service until a signal ends it; its log goes to the standard output.
 
     The first signal stops it and waits for what its `stopService` waits for; a second one ends
     the process at once.
 
+    :param observer: writes the log; None: as text.
+
     :raises SystemExit: what the service raises when it can't start (a taken port) comes out
         before the reactor runs.
     """
     globalLogBeginner.beginLoggingTo(
-        [textFileLogObserver(sys.stdout)], redirectStandardIO=False, discardBuffer=False
+        [observer or textFileLogObserver(sys.stdout)], redirectStandardIO=False, discardBuffer=False
     )
 
     def stop() -> None:

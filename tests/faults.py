@@ -13,7 +13,7 @@ from paddler.testing import Call, ScriptedServer
 from tests.llamas import until
 from tests.proxying import Client, ProxyCase, TurnedClock, post, reactor
 
-__all__ = ["FaultCase", "answer_ok", "error_in", "full_port"]
+__all__ = ["FaultCase", "answer_ok", "error_in", "full_port", "post_bytes", "post_number"]
 
 
 def answer_ok(call: Call) -> None:
@@ -47,6 +47,16 @@ async def full_port(case: ProxyCase) -> socket.socket:
             filling.getpeername()
         except OSError:
             return listening
+
+
+def post_number(number: int, *headers: str) -> bytes:
+    """A request that can be told from others."""
+    return post_bytes(json.dumps({"number": number}).encode(), *headers)
+
+
+def post_bytes(body: bytes, *headers: str) -> bytes:
+    """A request with that body."""
+    return post("/completion", body, *headers)
 
 
 class FaultCase(ProxyCase):

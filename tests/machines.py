@@ -6,38 +6,23 @@ after each step is in `tests.laws`.
 
 from __future__ import annotations
 
-from typing import Any
-
-import attrs
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
-from paddler.errors import NoSuchAgent, QueueFull
+from paddler.errors import QueueFull
 from paddler.scheduling.fleet import FORGET_AFTER
-from paddler.scheduling.history import SPAN
 from paddler.scheduling.scheduler import Outcome
 from paddler.scheduling.slots import LEFT_WITHOUT_SAMPLE, Upstream
 from paddler.scheduling.trust import Fault
 from paddler.scheduling.waiting import Waiter
 from paddler.values import Address, Report
+from tests.agent_rules import AgentRules
 from tests.laws import SchedulerAccount
-from tests.scenes import QUARANTINE, scheduler
+from tests.scenes import QUARANTINE
 
 __all__ = ["SchedulerMachine", "run_machine"]
 
-_AGENTS = st.sampled_from(("1", "2", "3", "4", "5"))
-_NAMES = st.sampled_from(("gpu", "gpu", "gpu#2", "other"))
-_HOSTS = st.sampled_from(("a", "b", "c", "C", "d"))
-_TOTALS = st.sampled_from((0, 1, 2, 2, 4, 4, 8, 100))
-_BUSY = st.one_of(st.none(), st.integers(0, 5), st.sampled_from((0, 100)))
-_AGES = st.sampled_from((0.0, 0.0, 0.1, 0.24, 0.3, 1.0, 2.0, 5.0, SPAN + 1))
-_ISSUES = st.sampled_from(
-    (
-        *((), (), (), (), ("slots_disabled",), ("unauthorized",)),
-        *(("unreachable",), ("loading",), ("timeout",)),
-    )
-)
 _WEIGHTS = st.sampled_from((1, 1, 1, 2, 3, 4, 8, 40, 200))
 _PAUSES = st.sampled_from(
     (0.0, 0.01, 0.05, 0.2, 0.3, 1.0, 1.0, 1.0, 2.5, 2.5, 4.0, QUARANTINE, 31.0, 65.0)
@@ -60,127 +45,16 @@ def run_machine(examples: int) -> int:
         database=None,
         deadline=None,
         suppress_health_check=list(HealthCheck),
+        # To find the shortest way to break a law takes minutes.
+        phases=(Phase.explicit, Phase.generate),
+        report_multiple_bugs=False,
     )
     run_state_machine_as_test(SchedulerMachine, settings=chosen)
     return SchedulerAccount.steps - before
 
 
-class SchedulerMachine(SchedulerAccount):
+class SchedulerMachine(AgentRules):
     """Agents, requests and time, as they come."""
-
-    @initialize(
-        seed=st.integers(0, 99),
-        limit=st.sampled_from((0, 3, 30, 30, 30)),
-        totals=st.lists(_TOTALS, max_size=4),
-    )
-    def begin(self, seed: int, limit: int, totals: list[int]) -> None:
-        """A scheduler of a few agents, or of nobody."""
-        self.limit = limit
-        self.scheduler = scheduler(limit, seed)
-        for number, total in enumerate(totals, 1):
-            told = Report("gpu", Address("abcd"[number - 1], 80), 20.0, total, 0)
-            self.follow(self.scheduler.report(str(number), told, self.now))
-
-    # Agents.
-
-    @rule(
-        agent_id=_AGENTS,
-        name=_NAMES,
-        host=_HOSTS,
-        total=_TOTALS,
-        busy=_BUSY,
-        age=_AGES,
-        interval=st.sampled_from((0.5, 1.0, 1.0, 20.0)),
-        sleeping=st.sampled_from((False, False, False, True)),
-        issues=_ISSUES,
-    )
-    def report(
-        self,
-        agent_id: str,
-        name: str,
-        host: str,
-        total: int,
-        busy: int | None,
-        age: float,
-        interval: float,
-        sleeping: bool,
-        issues: Any,
-    ) -> None:
-        """An agent says something of a llama-server, true or not."""
-        told = Report(
-            agent_name=name,
-            external=Address(host, 80),
-            interval_s=interval,
-            slots_total=total,
-            slots_busy=busy,
-            slots_age_s=age,
-            sleeping=sleeping,
-            issues=issues,
-        )
-        self.hear(agent_id, told)
-
-    @precondition(lambda self: self.fleet.upstreams)
-    @rule(
-        data=st.data(),
-        others=st.sampled_from((0, 0, 0, 1, 2)),
-        age=_AGES,
-        idle_sleeps=st.booleans(),
-    )
-    def report_well(self, data: st.DataObject, others: int, age: float, idle_sleeps: bool) -> None:
-        """An agent says what is so: our requests run there, and perhaps another's."""
-        upstream = data.draw(st.sampled_from(list(self.fleet.upstreams)))
-        sleeping = idle_sleeps and not upstream.in_flight
-        told = attrs.evolve(
-            upstream.report,
-            slots_total=upstream.total or 2,
-            slots_busy=None if sleeping else upstream.in_flight + others,
-            slots_age_s=age,
-            issues=(),
-            sleeping=sleeping,
-        )
-        self.hear(upstream.agent_id, told)
-
-    def hear(self, agent_id: str, told: Report) -> None:
-        """Whatever is reported, and of whom."""
-        key = str(told.external).lower()
-        upstream = self.fleet._by_address.get(key)
-        before = self.own(upstream) if upstream else 0
-        left_before = upstream.client_left if upstream else 0
-        if upstream is not None:
-            self.suspicion(upstream).heard(told)
-        outcome = self.scheduler.report(agent_id, told, self.now)
-        heard = self.fleet.find(agent_id)
-        assert upstream is None or heard is upstream
-        assert heard.report is told and heard.address == told.external
-        # The report itself neither took nor gave back anything.
-        taken = sum(grant.lease.slots for grant in outcome.grants if grant.lease.upstream is heard)
-        assert heard.in_flight == before + taken
-        assert heard.client_left <= left_before
-        self.changes.setdefault(heard, [(0.0, 0)])
-        if told.slots_busy is None or told.slots_age_s > SPAN:
-            assert heard.foreign_busy == 0
-        else:
-            self.check_others(heard, told.slots_busy, self.now - told.slots_age_s)
-        self.follow(outcome)
-
-    @rule(agent_id=_AGENTS)
-    def leave(self, agent_id: str) -> None:
-        """An agent says goodbye, if it is there."""
-        known = agent_id in {view.agent_id for view in self.scheduler.agents()}
-        try:
-            outcome = self.scheduler.leave(agent_id, self.now)
-        except NoSuchAgent:
-            assert not known
-        else:
-            assert known and not outcome.grants
-            self.follow(outcome)
-
-    @rule(agent_id=_AGENTS, draining=st.sampled_from((False, False, True)))
-    def drain(self, agent_id: str, draining: bool) -> None:
-        """Somebody drains an agent, or lets it go on."""
-        if agent_id in {view.agent_id for view in self.scheduler.agents()}:
-            self.follow(self.scheduler.drain(agent_id, draining, self.now))
-            assert self.fleet.find(agent_id).draining == draining
 
     # Requests.
 
@@ -266,6 +140,18 @@ class SchedulerMachine(SchedulerAccount):
         self.suspect(upstream, fault, None)
         self.follow(self.scheduler.fault(upstream, fault, None, "it broke", self.now))
 
+    @precondition(lambda self: self.upstreams())
+    @rule(data=st.data(), over=st.booleans())
+    def fail_fast(self, data: st.DataObject, over: bool) -> None:
+        """A server answers with errors until it is left out, and perhaps until it is tried."""
+        upstream = data.draw(st.sampled_from(self.upstreams()))
+        for _ in range(3):
+            self.suspect(upstream, "error", None)
+            self.follow(self.scheduler.fault(upstream, "error", None, "it broke", self.now))
+        assert upstream.trust.until is not None
+        if over:
+            self.wait_for(QUARANTINE, late=False)
+
     def suspect(self, upstream: Upstream, fault: Fault, cause: object) -> None:
         """Take a fault into our account."""
         alone = not any(other.healthy for other in self.upstreams() if other is not upstream)
@@ -288,6 +174,10 @@ class SchedulerMachine(SchedulerAccount):
     @rule(pause=_PAUSES, late=st.booleans())
     def wait(self, pause: float, late: bool) -> None:
         """Time passes, and the scheduler is asked when it wants to be, or later."""
+        self.wait_for(pause, late)
+
+    def wait_for(self, pause: float, late: bool) -> None:
+        """So many seconds pass."""
         until = self.now + pause
         while (due := self.scheduler.next_event) is not None and due <= until:
             self.now = until if late else max(self.now, due)
@@ -298,8 +188,8 @@ class SchedulerMachine(SchedulerAccount):
             assert after is None or after > self.now
         self.now = until
 
-    @rule(data=st.data())
-    def no_slot(self, data: st.DataObject) -> None:
+    @rule()
+    def no_slot(self) -> None:
         """A request that needs no slot goes to a healthy one, else to one in quarantine."""
         found = self.scheduler.any_healthy()
         states = {upstream: upstream.state for upstream in self.fleet.upstreams}

@@ -11,10 +11,21 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.balancer.admission import Admission
 from paddler.errors import NoSuchAgent, QueueFull, Stopping, WaitedTooLong
+from paddler.scheduling.granting import KEPT
 from paddler.scheduling.slots import Lease
+from paddler.scheduling.trust import Fault
+from paddler.scheduling.waiting import Waiter
 from tests.scenes import report, scheduler
 
-__all__ = ["DeadlineTests", "LogTests", "ReentrantTests", "StopTests", "TimerTests", "WaitingTests"]
+__all__ = [
+    "AgainTests",
+    "DeadlineTests",
+    "LogTests",
+    "ReentrantTests",
+    "StopTests",
+    "TimerTests",
+    "WaitingTests",
+]
 
 
 class QuickClock(Clock):
@@ -226,6 +237,181 @@ class DeadlineTests(AdmissionTestCase):
             self.failureResultOf(waiting, WaitedTooLong)
 
 
+class AgainTests(AdmissionTestCase):
+    """Requests whose upstream failed them."""
+
+    def again(
+        self, waiter: Waiter, lease: Lease, fault: Fault = "died", cause: object = None
+    ) -> Deferred[Lease]:
+        """Other slots for a request; what it is granted is held."""
+        waiting = self.admission.again(waiter, lease, fault, cause or waiter, "it broke")
+
+        def keep(lease: Lease) -> Lease:
+            self.held.append(lease)
+            return lease
+
+        return waiting.addCallback(keep)
+
+    def granted(self, weight: int = 1) -> tuple[Waiter, Lease]:
+        """A request that has its lease."""
+        waiter = self.admission.waiter(weight)
+        lease = self.successResultOf(self.admission.acquire(waiter))
+        self.held.append(lease)
+        return waiter, lease
+
+    def test_elsewhere_at_once(self) -> None:
+        """Where there is room elsewhere the lease moves in one step, without a timer."""
+        self.hear("a", slots=1)
+        waiter, lease = self.granted()
+        self.hear("b", slots=1)
+        timers = self.clock.getDelayedCalls()
+        other = self.successResultOf(self.again(waiter, lease))
+        self.assertEqual((other.upstream.name, lease.ended, self.in_flight()), ("b", True, 1))
+        self.assertEqual(self.clock.getDelayedCalls(), timers)
+
+    def test_waits_in_its_place(self) -> None:
+        """Without room it waits before those who came later, for the rest of its time."""
+        self.hear(slots=1)
+        waiter, lease = self.granted()
+        self.clock.advance(50)
+        later = self.ask()
+        waiting = self.again(waiter, lease)
+        self.hear("b", slots=1)
+        self.successResultOf(waiting)
+        self.assertNoResult(later)
+        self.admission.release(self.held[-1])
+        self.successResultOf(later)
+
+    def test_same_deadline(self) -> None:
+        """Its deadline is the one it came with."""
+        self.hear(slots=1)
+        waiter, lease = self.granted()
+        self.clock.advance(50)
+        waiting = self.again(waiter, lease)
+        self.clock.advance(9.9)
+        self.assertNoResult(waiting)
+        self.clock.advance(0.2)
+        self.failureResultOf(waiting, WaitedTooLong)
+        self.assertEqual(self.in_flight(), 0)
+
+    def test_deadline_over(self) -> None:
+        """When its time is over it is granted at once where there is room, else it is late."""
+        self.hear("a", slots=1)
+        waiter, lease = self.granted()
+        self.clock.advance(1000)
+        self.hear("b", slots=1)
+        lease = self.successResultOf(self.again(waiter, lease))
+        waiting = self.again(waiter, lease)
+        self.assertNoResult(waiting)
+        self.clock.advance(0)
+        self.failureResultOf(waiting, WaitedTooLong)
+        self.assertEqual((self.in_flight(), self.admission.queue().requests_waiting), (0, 0))
+
+    def test_deadline_over_in_a_crowd(self) -> None:
+        """So it is when what it gives back goes to another in the same step."""
+        self.hear("a", slots=1)
+        waiter, lease = self.granted()
+        self.clock.advance(1000)
+        heavy, light = self.ask(2), self.ask()
+        self.hear("b", slots=2, busy=None, issues=("loading",))
+        waiting = self.again(waiter, lease, "loading")
+        self.hear("b", slots=4)
+        self.successResultOf(waiting)
+        self.successResultOf(heavy)
+        self.successResultOf(light)
+
+    def test_never_full(self) -> None:
+        """There is room for it where nobody else may wait."""
+        self.admission = self.make(limit=0)
+        self.hear(slots=2)
+        running = [self.granted(), self.granted()]
+        waiting = [self.again(*one) for one in running]
+        self.assertEqual(self.admission.queue().requests_waiting, 2)
+        self.failureResultOf(self.acquire(), QueueFull)
+        self.hear("b")
+        for deferred in waiting:
+            self.successResultOf(deferred)
+
+    def test_cancel(self) -> None:
+        """A client that leaves while it waits again is gone at once."""
+        self.hear(slots=1)
+        waiting = self.again(*self.granted())
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        self.hear("b")
+        self.assertEqual((self.in_flight(), self.admission.queue().requests_waiting), (0, 0))
+
+    def test_stopped(self) -> None:
+        """After the stop it is told so, and its lease has ended."""
+        self.hear(slots=1)
+        waiter, lease = self.granted()
+        self.hear("b", slots=1)
+        self.admission.stop()
+        self.failureResultOf(self.again(waiter, lease), Stopping)
+        self.assertEqual((lease.ended, self.in_flight()), (True, 0))
+        self.assertEqual(lease.upstream.error, "it broke")
+
+    def test_stop_while_it_waits(self) -> None:
+        """A stop ends its second wait as it ends a first."""
+        self.hear(slots=1)
+        waiting = self.again(*self.granted())
+        self.admission.stop()
+        self.failureResultOf(waiting, Stopping)
+
+    def test_while_granted(self) -> None:
+        """One that fails in the callback of its own grant waits again, behind nobody later."""
+        waiter = self.admission.waiter(1)
+        told: list[Deferred[Lease]] = []
+        first = self.admission.acquire(waiter)
+        first.addCallback(lambda lease: told.append(self.again(waiter, lease, "refused")))
+        second = self.ask()
+        self.hear(slots=1)
+        self.assertNoResult(told[0])
+        self.assertNoResult(second)
+        self.hear("b", slots=1)
+        self.successResultOf(told[0])
+        self.assertNoResult(second)
+        self.admission.release(self.held[-1])
+        self.successResultOf(second)
+
+    def test_fault(self) -> None:
+        """A failure that is an answer ends the lease; answers are forgiving."""
+        self.hear()
+        for number in range(3):
+            waiter, lease = self.granted()
+            self.admission.fault(lease.upstream, "error", number, "it broke", lease)
+            self.assertTrue(lease.ended)
+        self.assertEqual(self.admission.agents()[0].state, "quarantined")
+        waiting, behind = self.ask(), self.ask()
+        self.clock.advance(9.9)
+        self.assertNoResult(waiting)
+        self.clock.advance(0.2)
+        trial = self.successResultOf(waiting)
+        self.assertNoResult(behind)
+        self.admission.answered(trial.upstream)
+        self.successResultOf(behind)
+        self.assertEqual(self.admission.agents()[0].error, None)
+
+    def test_answered(self) -> None:
+        """An answer of one that nothing is held against changes nothing."""
+        self.hear()
+        _, lease = self.granted()
+        self.admission.answered(lease.upstream)
+        self.assertEqual(self.admission.agents()[0].state, "ready")
+
+    def test_doubt(self) -> None:
+        """Doubts are handed on: when they begin, and when their agent falls silent."""
+        told: list[str | None] = []
+        self.admission.on_doubt = lambda upstream: told.append(upstream.doubt)
+        self.hear(interval_s=1.0)
+        self.granted()
+        for _ in range(2):
+            self.hear(busy=None, issues=("timeout",), interval_s=1.0)
+        self.assertEqual(told, ["timeout"])
+        self.clock.advance(4)
+        self.assertEqual(told, ["timeout", None])
+
+
 class ReentrantTests(AdmissionTestCase):
     """What happens while a grant is being delivered."""
 
@@ -396,6 +582,25 @@ class StopTests(AdmissionTestCase):
         self.failureResultOf(heavy, Stopping)
         self.failureResultOf(light, Stopping)
         self.assertEqual(self.in_flight(), 1)
+
+    def test_kept_for_too_long(self) -> None:
+        """Nor where another upstream would by now be kept for it."""
+        self.hear("b", slots=3)
+        self.successResultOf(self.ask())
+        self.hear("b", slots=3, busy=3)
+        self.hear("a", slots=8)
+        for _ in range(4):
+            self.successResultOf(self.ask())
+        waiting = [self.ask(8), *(self.ask() for _ in range(4))]
+        self.clock.advance(KEPT / 2)
+        # Nearer by now, and full again; two more wait for what is kept.
+        self.hear("b", slots=3, busy=1)
+        self.assertEqual(self.in_flight(), 7)
+        self.clock.advance(KEPT)
+        self.admission.stop()
+        for request in waiting[:1] + waiting[3:]:
+            self.failureResultOf(request, Stopping)
+        self.assertEqual(self.in_flight(), 7)
 
     def test_twice(self) -> None:
         """Stopping again changes nothing."""

@@ -34,6 +34,8 @@ DEFAULTS = BalancerSettings(
     agent_expiry=3,
     shutdown_grace=30.0,
     statsd=False,
+    access_log=False,
+    log_json=False,
     remarks=(),
 )
 
@@ -95,6 +97,8 @@ class SettingsTests(SynchronousTestCase):
             ("--agent-expiry=5", {"agent_expiry": 5}),
             ("--shutdown-grace=0", {"shutdown_grace": 0.0}),
             ("--statsd-enable=true", {"statsd": True}),
+            ("--access-log", {"access_log": True}),
+            ("--log-format=json", {"log_json": True}),
             ("--balancing=idle-slots", {}),
         ):
             wanted = {field: getattr(DEFAULTS, field) for field in DEFAULTS.__slots__[:-1]}
@@ -128,7 +132,7 @@ class SettingsTests(SynchronousTestCase):
             (("--reverseproxy-endpoint=unix:/p", "--reverseproxy-host=h"), "--reverseproxy-host"),
             (("--balancing=prefix",), "--balancing"),
             (("--max-tries=0",), "--max-tries"),
-            (("--access-log=true",), "not built"),
+            (("--fast-lane=true",), "not built"),
             (("--model-routing=auto",), "not built"),
             (("--request-buffer-timeout=0",), "more than 0"),
             (("--management-cors-allowed-host=ftp://x",), "origin"),

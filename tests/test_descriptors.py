@@ -6,9 +6,10 @@ import resource
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from paddler.balancer.limits import Limits
 from paddler.descriptors import raise_descriptor_limit
 
-__all__ = ["DescriptorTests"]
+__all__ = ["ConnectionsTests", "DescriptorTests"]
 
 NONE = resource.RLIM_INFINITY
 
@@ -71,3 +72,21 @@ class DescriptorTests(SynchronousTestCase):
         limit = raise_descriptor_limit()
         self.assertEqual(resource.getrlimit(resource.RLIMIT_NOFILE)[0], limit or NONE)
         self.assertGreaterEqual(limit or hard, soft)
+
+
+class ConnectionsTests(SynchronousTestCase):
+    """`Limits.within`."""
+
+    def within(self, descriptors: int | None) -> int:
+        """How many of a thousand connections there may be."""
+        limits = Limits(body=5, quiet=6.0, connections=1000).within(descriptors)
+        self.assertEqual((limits.body, limits.quiet), (5, 6.0))
+        return limits.connections
+
+    def test_enough(self) -> None:
+        """Where there are descriptors enough, what was asked for stays."""
+        self.assertEqual([self.within(n) for n in (None, 10**6, 1334)], [1000, 1000, 1000])
+
+    def test_too_few(self) -> None:
+        """Where there are not, a quarter of them is kept for everything else."""
+        self.assertEqual([self.within(n) for n in (1024, 256, 1)], [768, 192, 1])

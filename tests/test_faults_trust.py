@@ -7,8 +7,6 @@ from itertools import count
 
 from paddler.testing import Call, ScriptedServer
 from tests.faults import FaultCase, answer_ok, error_in
-from tests.llamas import until
-from tests.proxying import Client
 
 BROKEN = b'{"error":{"code":503,"message":"out of order","type":"server_error"}}'
 CONTEXT = (
@@ -38,10 +36,6 @@ class TrustCase(FaultCase):
         other.on_request = answer_ok
         return other
 
-    def report_all(self) -> None:
-        """All agents report well."""
-        self.join(self.one, slots=9, name="one")
-
     async def status(self) -> int:
         """The status of the answer to another request."""
         client = await self.asking({"number": next(self.numbers)})
@@ -49,7 +43,7 @@ class TrustCase(FaultCase):
         client.leave()
         return int(received.split()[1])
 
-    async def fail(self, times: int = 3) -> None:  # type: ignore[override]
+    async def fail_requests(self, times: int = 3) -> None:
         """Requests that the first server answers with errors."""
         for _ in range(times):
             self.assertEqual(await self.status(), 503)
@@ -77,9 +71,9 @@ class QuarantineTests(TrustCase):
         received = await client.until(BROKEN)
         self.assertEqual(error_in(received), (503, "server_error"))
         self.assertIn(b"x-paddler-agent: one", received.lower())
-        await self.fail(1)
+        await self.fail_requests(1)
         self.assertEqual(self.state(), "ready")
-        await self.fail(1)
+        await self.fail_requests(1)
         agent = self.agent()
         self.assertEqual((agent.state, agent.slots_idle), ("quarantined", 0))
         self.assertEqual(agent.quarantined_until, self.clock.seconds() + 10)
@@ -94,22 +88,22 @@ class QuarantineTests(TrustCase):
         """A good answer between them makes them count anew."""
         for _ in range(3):
             self.one.on_request = broken
-            await self.fail(2)
+            await self.fail_requests(2)
             self.one.on_request = answer_ok
             self.assertEqual(await self.status(), 200)
         self.assertEqual((self.state(), self.agent().error), ("ready", None))
 
     async def test_trial(self) -> None:
         """When it is over one request tries it, alone; a good answer brings all others back."""
-        await self.fail()
+        await self.fail_requests()
         self.assertEqual(self.state(), "quarantined")
         held, call = await self.running(self.other)
         waiting = [await self.queued() for _ in range(3)]
+        self.one.on_request = answer_ok
         came = self.next_call(self.one)
         await self.pass_time(9)
         await self.settled()
         self.assertEqual(len(self.one.calls), 3)
-        self.one.on_request = answer_ok
         await self.pass_time(1)
         trial = await came
         await self.settled()
@@ -123,11 +117,11 @@ class QuarantineTests(TrustCase):
 
     async def test_longer_each_time(self) -> None:
         """A trial that fails doubles it, up to eight times the first."""
-        await self.fail()
+        await self.fail_requests()
         for length in (20, 40, 80, 80):
-            await self.pass_time(float(self.agent().quarantined_until or 0) - self.clock.seconds())
             held, call = await self.running(self.other)
-            await self.fail(1)
+            await self.pass_time(float(self.agent().quarantined_until or 0) - self.clock.seconds())
+            await self.fail_requests(1)
             self.assertEqual(self.agent().quarantined_until, self.clock.seconds() + length)
             call.answer(200, b"held")
             await held.until(b"held")
@@ -155,15 +149,11 @@ class QuarantineTests(TrustCase):
 
     async def test_client_leaves_in_the_trial(self) -> None:
         """A trial without an answer proves nothing: the next request tries again."""
-        await self.fail()
-        await self.pass_time(10)
+        await self.fail_requests()
         held, call = await self.running(self.other)
-        came = self.next_call(self.one)
-        self.one.on_request, before = answer_ok, self.one.on_request
-        self.one.on_request = before
-        client = await self.asking()
-        trial = await came
+        await self.pass_time(10)
         self.one.on_request = answer_ok
+        client, trial = await self.running(self.one)
         client.leave()
         await trial.lost
         self.assertEqual(self.state(), "quarantined")
@@ -178,7 +168,7 @@ class AloneTests(TrustCase):
 
     async def test_it_does_not_grow(self) -> None:
         """Its quarantine is as long each time, and who waits meanwhile tries it then."""
-        await self.fail()
+        await self.fail_requests()
         for _ in range(3):
             self.assertEqual(self.agent().quarantined_until, self.clock.seconds() + 10)
             client = await self.queued({"number": next(self.numbers)})
@@ -193,7 +183,7 @@ class AloneTests(TrustCase):
 
     async def test_without_slot(self) -> None:
         """What needs no slot still goes there, and a good answer ends its quarantine."""
-        await self.fail()
+        await self.fail_requests()
         self.one.on_request = answer_ok
         client = await self.get()
         self.assertIn(b"200", await client.until(b"\r\n\r\n"))
@@ -238,103 +228,7 @@ class RequestsOwnTests(TrustCase):
         for _ in range(5):
             client, call = await self.running(self.one, {"number": next(self.numbers)})
             self.clock.advance(0.5)
-            self.report_all()
+            self.join(self.one, slots=9, name="one")
             call.answer(500, BROKEN)
             await client.until(BROKEN)
         self.assertEqual(self.state(), "ready")
-
-
-class SlotsTests(FaultCase):
-    """Servers that say how many slots they have, and then another number."""
-
-    buffer_size = 1000
-
-    async def ask_many(self, number: int) -> list[Client]:
-        """So many requests at once."""
-        return [await self.asking({"number": each}) for each in range(number)]
-
-    async def test_none(self) -> None:
-        """One without slots gets nothing; what waits is served when it has some."""
-        server = await self.server(slots=0, issues=("no_slots",))
-        server.on_request = answer_ok
-        client = await self.queued()
-        self.assertEqual(self.state(), "unreachable")
-        self.join(server, slots=1)
-        await client.until(b"{}")
-
-    async def test_a_hundred(self) -> None:
-        """One with a hundred gets a hundred at a time, and not one more."""
-        server = await self.server(slots=100)
-        calls: list[Call] = []
-        server.on_request = calls.append
-        clients = await self.ask_many(101)
-        await until(lambda: len(calls) == 100 and self.waiting() == 1)
-        self.assertEqual(self.state(), "full")
-        calls[0].answer(200, b"done")
-        await until(lambda: len(calls) == 101)
-        for call in calls[1:]:
-            call.answer(200, b"done")
-        for client in clients:
-            await client.until(b"done")
-
-    async def test_more_under_load(self) -> None:
-        """New slots are given to those who wait at once."""
-        server = await self.server(slots=1)
-        calls: list[Call] = []
-        server.on_request = calls.append
-        clients = await self.ask_many(5)
-        await until(lambda: len(calls) == 1 and self.waiting() == 4)
-        self.join(server, slots=4)
-        await until(lambda: len(calls) == 4)
-        self.assertEqual(self.waiting(), 1)
-        for call in calls:
-            call.answer(200, b"done")
-        await until(lambda: len(calls) == 5)
-        calls[4].answer(200, b"done")
-        for client in clients:
-            await client.until(b"done")
-
-    async def test_fewer_under_load(self) -> None:
-        """What runs goes on; nothing new is sent until fewer run than there are slots."""
-        server = await self.server(slots=4)
-        calls: list[Call] = []
-        server.on_request = calls.append
-        clients = await self.ask_many(6)
-        await until(lambda: len(calls) == 4 and self.waiting() == 2)
-        self.join(server, slots=1)
-        agent = self.agent()
-        self.assertEqual((agent.in_flight, agent.slots_idle, agent.state), (4, 0, "full"))
-        for call in calls[:3]:
-            call.answer(200, b"done")
-        await until(lambda: self.agent().in_flight == 1)
-        await self.settled()
-        self.assertEqual((len(calls), self.waiting()), (4, 2))
-        for number in (3, 4, 5):
-            await until(lambda number=number: len(calls) == number + 1)
-            self.assertEqual(self.agent().in_flight, 1)
-            calls[number].answer(200, b"done")
-        for client in clients:
-            await client.until(b"done")
-
-    async def test_none_under_load(self) -> None:
-        """One that has none any more still ends what it runs."""
-        server = await self.server(slots=2)
-        client, call = await self.running(server)
-        self.join(server, slots=0)
-        waiting = await self.queued()
-        call.answer(200, b"done")
-        await client.until(b"done")
-        self.assertEqual((self.waiting(), self.agent().in_flight), (1, 0))
-        self.join(server, slots=2)
-        await waiting.until(b"{}")
-
-    async def test_sleeping(self) -> None:
-        """One that sleeps is woken only when nobody who is awake has room."""
-        asleep = await self.server(slots=9, name="asleep", sleeping=True)
-        awake = await self.server(slots=1, name="awake")
-        first, call = await self.running(awake)
-        self.assertEqual(asleep.calls, [])
-        second = await self.asking()
-        self.assertIn(b"x-paddler-agent: asleep", (await second.until(b"{}")).lower())
-        call.answer(200, b"done")
-        await first.until(b"done")

@@ -149,7 +149,7 @@ class BodyTests(RefusedCase):
         await client.until(b"too_large")
 
     async def test_buffer_of_bytes(self) -> None:
-        """Bodies that wait fill the buffer; the next is refused at its head, and room comes back."""
+        """Bodies that wait fill the buffer; the next is refused, and room comes back."""
         one = await self.sending(post("/completion", b"x" * 900))
         await until(lambda: self.admission.queue().requests_waiting == 1)
         self.assertEqual(self.admission.queue().bytes_waiting, 900)

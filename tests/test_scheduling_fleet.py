@@ -300,6 +300,16 @@ class NoteTests(SynchronousTestCase):
         scene.hear("a", busy=0)
         self.assertEqual(self.whats(scene), [])
 
+    def test_taken_from_each_other(self) -> None:
+        """Two agents that report one address are told of once, and again after a calm minute."""
+        scene = Scene()
+        for pause in (*[1.0] * 100, 61.0, 1.0, 1.0):
+            scene.hear("a", host="x", interval_s=60.0)
+            scene.hear("b", host="x", interval_s=60.0)
+            scene.wait(pause)
+        whats = [note.what for note in scene.notes]
+        self.assertEqual(whats, ["joined", "taken_over", "taken_over"])
+
     def test_comings_and_goings(self) -> None:
         """Takeovers, moves and goodbyes are told, with the names of that moment."""
         scene = Scene()

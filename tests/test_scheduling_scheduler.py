@@ -425,7 +425,6 @@ class SleepingTests(SynchronousTestCase):
         self.assertEqual((scene.has(request), scene.view("one").state), ("one", "ready"))
         scene.hear("two", slots=1)
         self.assertEqual([scene.has(scene.ask()) for _ in range(2)], ["two", "one"])
-        scene.hear("two", slots=2, busy=1)
         scene.hear("one", slots=4, busy=2)
         self.assertEqual([scene.has(scene.ask()) for _ in range(2)], ["one"] * 2)
         self.assertEqual(scene.view("one").state, "full")

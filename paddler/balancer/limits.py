@@ -6,6 +6,9 @@ import attrs
 
 __all__ = ["BodyBudget", "Limits"]
 
+#: One descriptor in so many is for llama-servers, agents and files.
+KEPT_SHARE = 4
+
 
 @attrs.frozen
 class Limits:
@@ -20,6 +23,20 @@ class Limits:
     body: int
     quiet: float
     connections: int
+
+    def within(self, descriptors: int | None) -> Limits:
+        """The same, with no more connections than there can be.
+
+        Where descriptors run out, new connections are closed without an answer, those of agents
+        too; where a limit of ours is reached, they wait.
+
+        :param descriptors: how many files and connections the process may have open; None: as
+            many as it likes.
+        """
+        if descriptors is None:
+            return self
+        most = descriptors - descriptors // KEPT_SHARE
+        return attrs.evolve(self, connections=max(1, min(self.connections, most)))
 
 
 @attrs.define(eq=False)

@@ -12,10 +12,12 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
 from paddler import __version__
+from paddler.balancer.access import AccessLog
+from paddler.balancer.accounts import Ledgers
 from paddler.balancer.admission import Admission
 from paddler.balancer.limits import BodyBudget, Limits
 from paddler.balancer.management import management_resource
@@ -25,6 +27,7 @@ from paddler.balancer.sites import ConnectionSite
 from paddler.balancer.upstream import AgentHop
 from paddler.descriptors import raise_descriptor_limit
 from paddler.foreground import CannotStart, on_signals
+from paddler.logs import json_observer, twistd_log
 from paddler.scheduling.policies import IdleSlots
 from paddler.scheduling.scheduler import Scheduler
 
@@ -44,12 +47,16 @@ class BalancerService(Service):
 
     :param settings: what to do.
     :param reactor: the one everything runs on.
+    :param observer: what twistd shall log with; None: as it is used to.
     """
 
     _log = Logger()
 
-    def __init__(self, settings: BalancerSettings, reactor: Any) -> None:
+    def __init__(
+        self, settings: BalancerSettings, reactor: Any, observer: ILogObserver | None = None
+    ) -> None:
         self.settings = settings
+        self._observer = observer
         self._reactor = reactor
         scheduler = Scheduler(
             IdleSlots(),
@@ -61,7 +68,8 @@ class BalancerService(Service):
         self.bodies = BodyBudget(settings.buffer_bytes)
         self.admission = Admission(reactor, scheduler, settings.buffer_timeout, self.bodies)
         self.hop = AgentHop(reactor, settings.connect_timeout)
-        self.proxy = ProxyResource(reactor, self.admission, self.hop, settings.ways)
+        ledgers = Ledgers((AccessLog(),) if settings.access_log else ())
+        self.proxy = ProxyResource(reactor, self.admission, self.hop, settings.ways, ledgers)
         self.public = ConnectionSite(
             self.proxy,
             reactor,
@@ -83,6 +91,12 @@ class BalancerService(Service):
         self.private = ConnectionSite(root, reactor, "management", _MANAGEMENT_LIMITS)
         self._management = _Port(settings.management, self.private, reactor)
         self._reverseproxy = _Port(settings.reverseproxy, self.public, reactor)
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Become part of an application; twistd asks it what to log with."""
+        if self._observer is not None:
+            parent.setComponent(ILogObserver, self._observer)
+        super().setServiceParent(parent)
 
     def privilegedStartService(self) -> None:
         """Bind both ports.
@@ -110,14 +124,15 @@ class BalancerService(Service):
 
     def _raise_descriptor_limit(self) -> None:
         """Have as many connections as the system allows, and say how many those are."""
-        limit, connections = raise_descriptor_limit(), self.settings.limits.connections
-        # A client that is served takes two: its own and the one to its llama-server.
-        if limit is not None and limit < 2 * connections:
+        limit, wanted = raise_descriptor_limit(), self.public.limits
+        self.public.limits = limits = wanted.within(limit)
+        if limits.connections < wanted.connections:
             self._log.warn(
-                "{limit} files and connections may be open, fewer than {connections} clients "
-                "(--max-connections) can need; raise the limit (ulimit -n, LimitNOFILE=)",
+                "{limit} files and connections may be open, so {connections} of clients and not "
+                "{wanted} (--max-connections); raise the limit (ulimit -n, LimitNOFILE=)",
                 limit=limit,
-                connections=connections,
+                connections=limits.connections,
+                wanted=wanted.connections,
             )
         else:
             self._log.info(
@@ -226,4 +241,8 @@ def makeService(options: BalancerOptions, reactor: Any = None) -> IService:
 
         reactor = the_reactor
         on_signals(reactor, reactor.stop, lambda: None)
-    return BalancerService(options.settings(), reactor)
+    settings = options.settings()
+    twistd = getattr(options, "parent", None)
+    if twistd is not None and settings.log_json:
+        return BalancerService(settings, reactor, json_observer(twistd_log(twistd, reactor)))
+    return BalancerService(settings, reactor)

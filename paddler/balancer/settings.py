@@ -63,6 +63,8 @@ class BalancerSettings:
     agent_expiry: int
     shutdown_grace: float
     statsd: bool
+    access_log: bool
+    log_json: bool
     remarks: tuple[str, ...]
 
 
@@ -169,6 +171,8 @@ _TABLE = (
         shown="10s",
     ),
     Option("agent-expiry", whole(1, 1000), 3, "Reports missed before an agent is stale."),
+    Option("access-log", boolean, False, "Log one line for each request."),
+    Option("log-format", choice("text", "json"), "text", "Of the log: text, or JSON by lines."),
     Option(
         "shutdown-grace", duration, 30.0, "How long a stop waits for running answers.", shown="30s"
     ),
@@ -194,10 +198,8 @@ class BalancerOptions(PaddlerOptions):
     table = _TABLE
     not_yet = frozenset(
         (
-            "access-log",
             "fairness-bound",
             "fast-lane",
-            "log-format",
             "metrics-endpoint-enable",
             "model-routing",
             "models",
@@ -238,6 +240,8 @@ class BalancerOptions(PaddlerOptions):
             agent_expiry=self["agent-expiry"],
             shutdown_grace=self["shutdown-grace"],
             statsd=self["statsd-enable"],
+            access_log=self["access-log"],
+            log_json=self["log-format"] == "json",
             remarks=tuple(self.remarks),
         )
 

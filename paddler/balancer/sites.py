@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -51,11 +52,30 @@ class ConnectionSite(Site):
         self.limits = limits
         self.bodies = bodies or BodyBudget()
         self.no_room = no_room or (lambda: QueueFull(self.bodies.limit or 0, unit="bytes"))
-        #: The listening port; set by who listens, to be paused while there are too many.
-        self.port: Any = None
+        self._port: Any = None
         self._channels: set[Channel] = set()
         self._closed: Deferred[None] | None = None
         self._full = False
+
+    @property
+    def port(self) -> Any:
+        """The listening port; set by who listens, to be paused while there are too many."""
+        return self._port
+
+    @port.setter
+    def port(self, port: Any) -> None:
+        self._port = port
+        if hasattr(port, "numberAccepts"):
+            port.doRead = partial(self._accept, port, port.doRead)
+
+    def _accept(self, port: Any, accept: Callable[[], None]) -> None:
+        """Take no more connections at once than there is room for.
+
+        A port takes those of a burst in one go, and does not stop there when it is paused.
+        """
+        room = self.limits.connections - len(self._channels)
+        port.numberAccepts = max(1, min(port.numberAccepts, room))
+        accept()
 
     def log(self, request: Request) -> None:
         """Write nothing."""

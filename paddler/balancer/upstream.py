@@ -11,7 +11,12 @@ from typing import Any, cast
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
-from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
+from twisted.internet.error import (
+    ConnectError,
+    ConnectingCancelledError,
+    ConnectionDone,
+    DNSLookupError,
+)
 from twisted.internet.error import TimeoutError as ConnectTimedOut
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.internet.protocol import Protocol, connectionDone
@@ -46,6 +51,8 @@ class _Line(Dialing):
     """
 
     _transport: Any = None
+    #: The connection was lost, and not closed by llama-server.
+    broken = False
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect; the connection is kept at hand."""
@@ -53,6 +60,14 @@ class _Line(Dialing):
 
     def _made(self, protocol: Any) -> IProtocol:
         self._transport = protocol.transport
+        tell = protocol.connectionLost
+
+        def lost(reason: Failure) -> None:
+            self.broken = reason.check(ConnectionDone) is None
+            tell(reason)
+
+        # twisted.web keeps to itself how an answer without a length came to its end.
+        protocol.connectionLost = lost
         return cast(IProtocol, protocol)
 
     def cut(self) -> None:
@@ -157,8 +172,10 @@ class _Answer(Protocol):
         if receiver is None:
             return
         error = reason.value
-        if isinstance(error, (ResponseDone, PotentialDataLoss)):
-            # Of the latter, with neither length nor chunks, its end is all that says it is whole.
+        if isinstance(error, PotentialDataLoss):
+            # With neither length nor chunks its proper end is all that says it is whole.
+            receiver.body_ended("the connection was lost" if self._line.broken else None)
+        elif isinstance(error, ResponseDone):
             receiver.body_ended(None)
         elif isinstance(error, ResponseFailed):
             receiver.body_ended(_first_reason(error.reasons))

@@ -1,0 +1,51 @@
+"""One line in the log for each request that has ended. Never its body, its query or its keys."""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+from twisted.logger import Logger
+
+from paddler.balancer.accounts import Finished
+from paddler.scheduling.trust import Fault
+
+__all__ = ["AccessLog"]
+
+#: Of a path's signs, those that may go into a log.
+_ODD = re.compile(r"[^\x21-\x7e]")
+#: Of its length, as much.
+_LONGEST = 200
+
+
+@attrs.define(eq=False)
+class AccessLog:
+    """Writes them; a `Ledger`."""
+
+    _log = Logger(namespace="paddler.access")
+
+    def finished(self, request: Finished) -> None:
+        """See `Ledger`."""
+        how = f"client left while {request.left}" if request.left else "answered"
+        self._log.info(
+            "{request_id} {method} {path} {status} {agent} {how}: wait {wait} s, "
+            "first byte {ttfb} s, in all {duration} s, {bytes} bytes, {tries} tries",
+            request_id=request.request_id,
+            method=request.method,
+            path=_ODD.sub("?", request.path)[:_LONGEST],
+            status=request.code,
+            agent=request.agent or "-",
+            how="cut" if request.cut else how,
+            wait=_seconds(request.waited),
+            ttfb=_seconds(request.first_byte),
+            duration=_seconds(request.seconds),
+            bytes=request.sent,
+            tries=request.tries,
+        )
+
+    def retried(self, reason: Fault) -> None:
+        """See `Ledger`; the exchange says it itself."""
+
+
+def _seconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)
