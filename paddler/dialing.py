@@ -6,6 +6,7 @@ names. Nothing here knows what a connection is for.
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import attrs
@@ -21,6 +22,7 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     IResolutionReceiver,
     IStreamClientEndpoint,
+    ITCPTransport,
 )
 from twisted.web.client import URI, BrowserLikePolicyForHTTPS
 from twisted.web.iweb import IAgentEndpointFactory
@@ -32,6 +34,8 @@ __all__ = ["Dialing", "NamedEndpoint"]
 
 #: Seconds that one of several addresses of a name gets before the next one is tried.
 PATIENCE = 0.3
+#: The system asks after 15 s of silence, every 5 s, and gives up after four unanswered times.
+_KEEP_ALIVE = (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4))
 #: Seconds for the last one.
 LAST_PATIENCE = 5.0
 
@@ -98,7 +102,7 @@ class NamedEndpoint:
         attempt: Deferred[IProtocol] = kind(
             self._reactor, host, self._port, timeout=seconds
         ).connect(factory)
-        return attempt
+        return attempt.addCallback(_probed)
 
     async def _addresses(self) -> list[tuple[type[Any], str]]:
         if isIPAddress(self._host):
@@ -111,6 +115,22 @@ class NamedEndpoint:
         if not found.addresses:
             raise DNSLookupError(f"no address found for the name {self._host}")
         return list(dict.fromkeys(found.addresses))
+
+
+def _probed(protocol: Any) -> IProtocol:
+    """Have the system find out when the other host is gone without a word.
+
+    A connection on which nothing is said, as while a long prompt is evaluated, would else stand
+    for ever when the host behind it has lost its power or its network.
+    """
+    transport = protocol.transport
+    if ITCPTransport.providedBy(transport) and hasattr(transport, "getHandle"):
+        transport.setTcpKeepAlive(True)
+        for name, value in _KEEP_ALIVE:
+            if hasattr(socket, name):
+                transport.getHandle().setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    found: IProtocol = protocol
+    return found
 
 
 @implementer(IAgentEndpointFactory, IStreamClientEndpoint)

@@ -15,6 +15,7 @@ __all__ = [
     "MalformedReport",
     "MalformedRequest",
     "MethodNotAllowed",
+    "NoConnection",
     "NoSuchAgent",
     "NoSuchPage",
     "NoUpstream",
@@ -254,3 +255,16 @@ class HeadTooLarge(PaddlerError):
 
     def __str__(self) -> str:
         return f"the request has more than {self.headers} headers or {self.limit} bytes of them"
+
+
+@attrs.define(eq=False, str=False)
+class NoConnection(PaddlerError):
+    """The balancer has nothing left to connect to a llama-server with.
+
+    :param problem: what the system said.
+    """
+
+    problem: str
+
+    def __str__(self) -> str:
+        return f"the balancer can make no connection to any llama-server: {self.problem}"

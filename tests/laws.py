@@ -37,6 +37,7 @@ class SchedulerAccount(RuleBasedStateMachine):
         self.leases: dict[Lease, Waiter] = {}
         self.changes: dict[Upstream, list[tuple[float, int]]] = {}
         self.suspicions: dict[Upstream, Suspicion] = {}
+        self.erred: dict[object, str] = {}
         self.doubts: dict[Upstream, str | None] = {}
         #: For whom something was kept last, and since when.
         self.chosen: tuple[Waiter | None, float] = (None, 0.0)

@@ -155,7 +155,11 @@ class SchedulerMachine(AgentRules):
     def suspect(self, upstream: Upstream, fault: Fault, cause: object) -> None:
         """Take a fault into our account."""
         alone = not any(other.healthy for other in self.upstreams() if other is not upstream)
-        self.suspicion(upstream).fault(fault, cause, self.now, alone)
+        # A request that got its error elsewhere first is to blame itself.
+        where = str(upstream.address)
+        known = fault == "error" and cause is not None
+        if not known or self.erred.setdefault(cause, where) == where:
+            self.suspicion(upstream).fault(fault, cause, self.now, alone)
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), ends=st.booleans())

@@ -59,14 +59,17 @@ class Suspicion:
 
     def fault(self, fault: Fault, cause: object, now: float, alone: bool) -> None:
         """It failed."""
-        self.waits = self.waits or fault != "error"
+        waited, self.waits = self.waits, self.waits or fault != "error"
         if fault == "loading" or (self.until is not None and not self.over):
             # Those that were under way when a quarantine began make it no longer.
             return
-        if cause is None or self.faults[-1:] != [cause]:
+        # Those that die while it waits for a report already die of the same.
+        again = cause is not None and self.faults[-1:] == [cause]
+        if fault == "error" or not (waited or again):
             self.faults.append(cause)
         if self.until is not None or len(self.faults) == 3:
-            times = 1 if alone else (1, 2, 4, 8)[min(3, self.quarantines)]
+            times = 1 if alone else (1, 2, 4)[min(2, self.quarantines)]
+            self.faults = []
             self.until = now + times * QUARANTINE
             self.quarantines += 1
             self.over = False

@@ -116,9 +116,9 @@ class QuarantineTests(TrustCase):
         await held.until(b"held")
 
     async def test_longer_each_time(self) -> None:
-        """A trial that fails doubles it, up to eight times the first."""
+        """A trial that fails doubles it, up to four times the first."""
         await self.fail_requests()
-        for length in (20, 40, 80, 80):
+        for length in (20, 40, 40):
             held, call = await self.running(self.other)
             await self.pass_time(float(self.agent().quarantined_until or 0) - self.clock.seconds())
             await self.fail_requests(1)

@@ -160,14 +160,33 @@ class QuarantineTests(SynchronousTestCase):
         self.assertEqual(scene.has(waiter), "a")
 
     def test_same_cause(self) -> None:
-        """One request that kills again and again is one failure."""
-        scene = _beside()
+        """A request that a server dies of again and again is one failure."""
+        trust = Trust(QUARANTINE)
         for _ in range(5):
-            scene.fail(scene.ask(), "error", cause="poison")
-        self.assertEqual(scene.view().state, "ready")
-        scene.fail(scene.ask(), "error", cause="other")
-        scene.fail(scene.ask(), "error", cause="poison")
+            trust.fault("died", "poison", 0, alone=False)
+            trust.reported_well()
+        self.assertIsNone(trust.until)
+        trust.fault("died", "other", 0, alone=False)
+        trust.reported_well()
+        trust.fault("died", "poison", 0, alone=False)
+        self.assertEqual(trust.until, QUARANTINE)
+
+    def test_same_cause_of_errors(self) -> None:
+        """A server that answers the same request with errors in no time draws all of them."""
+        scene = _beside()
+        for _ in range(3):
+            scene.fail(scene.ask(), "error", cause="ping")
         self.assertEqual(scene.view("a").state, "quarantined")
+
+    def test_error_everywhere(self) -> None:
+        """A request that got its error elsewhere first is to blame itself."""
+        scene = _beside()
+        scene.fail(scene.ask(), "error", cause="bad grammar")
+        scene.scheduler.drain("a", True, scene.now)
+        scene.hear("b", slots=1)
+        for _ in range(5):
+            scene.fail(scene.ask(), "error", cause="bad grammar")
+        self.assertIsNone(scene.view("b").quarantined_until)
 
     def test_no_cause(self) -> None:
         """Requests that nobody tells apart are as many as they are."""
@@ -221,7 +240,7 @@ class QuarantineTests(SynchronousTestCase):
         self.assertEqual((scene.view().state, scene.view().error), ("ready", None))
 
     def test_growth(self) -> None:
-        """Each that follows a failed trial is twice as long, up to eight times."""
+        """Each that follows a failed trial is twice as long, up to four times."""
         scene = _beside()
         scene.quarantine()
         lengths = []
@@ -230,16 +249,18 @@ class QuarantineTests(SynchronousTestCase):
             lengths.append(left / QUARANTINE)
             scene.wait(left)
             scene.fail(scene.ask(), "error")
-        self.assertEqual(lengths, [1, 2, 4, 8, 8, 8])
+        self.assertEqual(lengths, [1, 2, 4, 4, 4, 4])
 
     def test_one_crash(self) -> None:
-        """However many requests a crash takes with it, it is one quarantine."""
+        """However many requests a crash takes with it, it is one failure; three are too many."""
         scene = _beside(slots=64)
-        requests = [scene.ask() for _ in range(64)]
-        for request in requests:
-            scene.fail(request, "died")
+        for crash in (1, 2, 3):
+            requests = [scene.ask() for _ in range(64)]
+            for request in requests:
+                scene.fail(request, "died")
+            scene.hear("a", slots=64, interval_s=3600.0)
+            self.assertEqual(scene.view("a").state, "quarantined" if crash == 3 else "ready")
         self.assertEqual(scene.view("a").quarantined_until, scene.now + QUARANTINE)
-        scene.hear("a", slots=64, interval_s=3600.0)
         scene.wait(QUARANTINE)
         scene.fail(scene.ask(), "error")
         self.assertEqual(scene.view("a").quarantined_until, scene.now + 2 * QUARANTINE)

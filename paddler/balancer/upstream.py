@@ -12,6 +12,7 @@ from typing import Any, cast
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
 from twisted.internet.error import (
+    ConnectBindError,
     ConnectError,
     ConnectingCancelledError,
     ConnectionDone,
@@ -35,7 +36,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from paddler.dialing import Dialing
-from paddler.errors import UpstreamFailed, UpstreamRefused, UpstreamTimedOut
+from paddler.errors import NoConnection, UpstreamFailed, UpstreamRefused, UpstreamTimedOut
 from paddler.headers import end_to_end
 from paddler.interfaces import IAnswer, IBodyReceiver, IUpstreamHop
 from paddler.values import Address
@@ -115,6 +116,9 @@ async def _answer(upstream: Address, line: _Line, asking: Deferred[IResponse]) -
         response = await asking
     except ConnectTimedOut:
         raise UpstreamTimedOut(str(upstream), "no connection in time") from None
+    except ConnectBindError as error:
+        # Ours, not llama-server's: no descriptor or no port is left to connect from.
+        raise NoConnection(str(error).rstrip(".")) from None
     except (ConnectError, DNSLookupError) as error:
         raise UpstreamRefused(str(upstream), str(error).rstrip(".")) from None
     except ConnectingCancelledError:

@@ -34,6 +34,8 @@ __all__ = ["Grant", "Outcome", "Scheduler"]
 #: Seconds that a client is told to wait when nothing is known of how long requests take.
 RETRY_AFTER_UNKNOWN = 5
 RETRY_AFTER_MOST = 60
+#: How many requests that got a fast error are remembered.
+ERRED_REMEMBERED = 256
 
 
 @attrs.frozen
@@ -67,6 +69,8 @@ class Scheduler:
     _fleet: Fleet = attrs.field(init=False)
     _queue: WaitingQueue = attrs.field(factory=WaitingQueue, init=False)
     _granting: Granting = attrs.field(init=False)
+    #: Requests that got a fast error, and where first.
+    _erred: dict[object, str] = attrs.field(factory=dict, init=False)
     _mean_hold: float | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -171,15 +175,16 @@ class Scheduler:
     ) -> Outcome:
         """An upstream failed a request.
 
-        :param cause: tells the request from others.
+        :param cause: tells the request from others; None: it is like no other.
         :param problem: what happened, in words.
         :param lease: it ends.
         :param waiter: it goes back to its place in line; there is always room for it.
         """
         before = upstream.state
         upstream.error = problem
-        alone = not any(u.healthy for u in self._fleet.upstreams if u is not upstream)
-        upstream.trust.fault(fault, cause, now, alone=alone)
+        if fault != "error" or not self._requests_own(cause, upstream):
+            alone = not any(u.healthy for u in self._fleet.upstreams if u is not upstream)
+            upstream.trust.fault(fault, cause, now, alone=alone)
         if waiter is not None:
             self._queue.enter(waiter)
         notes = [] if upstream.forgotten else self._fleet.told(upstream, before, problem)
@@ -255,6 +260,16 @@ class Scheduler:
         return max(1, min(RETRY_AFTER_MOST, math.ceil(wait)))
 
     # Inside.
+
+    def _requests_own(self, cause: object, upstream: Upstream) -> bool:
+        """Whether a request got an error of this kind elsewhere too: then it is its own fault."""
+        if cause is None:
+            return False
+        where = str(upstream.address)
+        first = self._erred.setdefault(cause, where)
+        if len(self._erred) > ERRED_REMEMBERED:
+            del self._erred[next(iter(self._erred))]
+        return first != where
 
     def _end(
         self, lease: Lease, now: float, client_left: bool, notes: list[Note] | None = None

@@ -21,8 +21,9 @@ Fault = Literal["refused", "died", "loading", "error"]
 #: Faults in a row that put it into quarantine: fast errors make a server look idle, so that it
 #: draws all requests.
 FAULTS_IN_A_ROW = 3
-#: How much longer the longest quarantine is than the first.
-LONGEST = 8
+#: How much longer the longest quarantine is than the first: by default 40 s, within the time
+#: that a request may wait for its server.
+LONGEST = 4
 
 
 @attrs.define(eq=False)
@@ -59,9 +60,10 @@ class Trust:
     def fault(self, kind: Fault, cause: object, now: float, *, alone: bool) -> None:
         """It failed a request.
 
-        :param cause: the request; the same one that fails again is no news.
+        :param cause: the request; one that a server dies of again is no news of the server.
         :param alone: no other upstream could serve instead: its quarantine does not grow.
         """
+        waited = self.waits_for_report
         if kind != "error":
             why: Literal["unreachable", "loading"]
             why = "loading" if kind == "loading" else "unreachable"
@@ -71,7 +73,9 @@ class Trust:
         if kind == "loading" or (self.until is not None and not self.on_trial):
             # What was under way when a quarantine began says nothing more.
             return
-        if self.on_trial or self._last_cause is None or cause != self._last_cause:
+        # Of one crash many requests die: that is one fault.
+        another = waited is None and (cause is None or cause != self._last_cause)
+        if self.on_trial or kind == "error" or another:
             self._in_a_row += 1
             self._last_cause = cause
         if self.on_trial or self._in_a_row >= FAULTS_IN_A_ROW:
