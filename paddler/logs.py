@@ -5,13 +5,13 @@ Text is twisted.logger's own. Nothing here knows what is logged.
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import IO, Any
 
-import msgspec
 from twisted.logger import FileLogObserver, ILogObserver, LogEvent, eventAsText, formatEvent
 from twisted.python.logfile import LogFile
 
@@ -43,7 +43,7 @@ def json_line(event: LogEvent) -> str:
     # Legacy events bring these along; they say nothing.
     for name in ("message", "isError", "system", "format", "time_"):
         line.pop(name, None)
-    return msgspec.json.encode(line).decode() + "\n"
+    return json.dumps(line) + "\n"
 
 
 def json_observer(file: IO[str]) -> ILogObserver:

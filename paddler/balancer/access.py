@@ -20,9 +20,12 @@ _LONGEST = 200
 
 @attrs.define(eq=False)
 class AccessLog:
-    """Writes them; a `Ledger`."""
+    """Writes them; a `Ledger`.
 
-    _log = Logger(namespace="paddler.access")
+    :param log: where to.
+    """
+
+    _log: Logger = attrs.field(factory=lambda: Logger(namespace="paddler.access"))
 
     def finished(self, request: Finished) -> None:
         """See `Ledger`."""
