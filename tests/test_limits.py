@@ -85,6 +85,18 @@ class HeadTests(RefusedCase):
         await client.until(b"{}")
         self.assertEqual(server.calls[0].body, b"a\nb\n")
 
+    async def test_split_before_the_last_newline(self) -> None:
+        """A head cut just before its last byte, and a body of many lines behind it: a good one."""
+        server = await self.server()
+        client = await self.client()
+        whole = post("/completion", b'{\n "a": 1\n}')
+        cut = whole.index(b"\r\n\r\n") + 3
+        client.send(whole[:cut])
+        await deferLater(reactor, 0.05)
+        client.send(whole[cut:])
+        await client.until(b"{}")
+        self.assertEqual(server.calls[0].body, b'{\n "a": 1\n}')
+
     async def test_http_1_0_without_host(self) -> None:
         """HTTP/1.0 needs no Host; llama-server gets its own."""
         server = await self.server()

@@ -39,7 +39,8 @@ class TargetTests(SynchronousTestCase):
 
     def test_not_a_path(self) -> None:
         """What is no path is refused."""
-        for uri in (b"*", b"host:80", b"ftp://h/a", b"", b"a/b"):
+        odd = (b"/slots#x", b"/metrics#", b"/%u0073lots", b"/%", b"/a%2", b"/a?b#c")
+        for uri in (b"*", b"host:80", b"ftp://h/a", b"", b"a/b", *odd):
             self.assertRaises(MalformedRequest, target_of, uri)
 
 

@@ -161,7 +161,7 @@ class Channel(HTTPChannel):
 
     def _has_bare_newline(self, data: bytes) -> bool:
         """Whether the head's lines end in LF alone: such a head would never end."""
-        inside = data[1:] if self._ends_in_cr else data
+        inside = b"\r" + data if self._ends_in_cr else data
         self._ends_in_cr = data.endswith(b"\r")
         return b"\n" in inside and b"\r\n" not in inside
 

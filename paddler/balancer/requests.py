@@ -7,6 +7,7 @@ administer one server, and how many slots a body will occupy.
 from __future__ import annotations
 
 import posixpath
+import re
 from enum import Enum
 from urllib.parse import unquote_to_bytes
 
@@ -27,6 +28,7 @@ _HEALTH = frozenset(("/health", "/v1/health"))
 _ADMIN = frozenset(("/metrics", "/lora-adapters", "/tools", "/cors-proxy"))
 _ADMIN_BELOW = ("/slots/", "/models/", "/cvectors")
 _NUMBERS_BEGIN_WITH = tuple(b"%c" % sign for sign in b"-0123456789")
+_ODD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 #: Bytes of a value that are looked at to see what kind it is: JSON allows blanks before it.
 _OPENING = 64
 
@@ -75,6 +77,9 @@ def target_of(uri: bytes) -> Target:
         sent = rest[cut:] if rest[cut : cut + 1] == b"/" else b"/" + rest[cut:]
     if not sent.startswith(b"/"):
         raise MalformedRequest("the request target must be a path")
+    # Both are read otherwise by those behind us, so that a closed path would pass for another.
+    if b"#" in sent or _ODD_ESCAPE.search(sent.partition(b"?")[0]):
+        raise MalformedRequest("the request target must be a path without '#' or odd escapes")
     raw = unquote_to_bytes(sent.partition(b"?")[0]).decode("latin-1")
     # normpath keeps two leading slashes, as POSIX wants.
     return Target("/" + posixpath.normpath(raw).lstrip("/"), sent)
