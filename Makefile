@@ -18,7 +18,7 @@ help:
 demo: $(VENV)/.has-demo
 	@$(VENV)/bin/paddler demo
 
-test: $(VENV)/.has-test
+test: $(VENV)/.has-test $(VENV)/.has-statsd
 	@$(VENV)/bin/python -m tests
 
 test-long: $(VENV)/.has-test
@@ -43,6 +43,14 @@ $(VENV)/.has-%: setup.cfg pyproject.toml $(VENV)/.made
 	@echo "installing paddler[$*] into $(VENV)"
 	@$(PIP) install --editable '.[$*]'
 	@touch $@
+
+# The real StatsD daemon, for the tests in front of it; they are skipped where there is no npm.
+$(VENV)/.has-statsd: $(VENV)/.made
+	@if command -v npm >/dev/null; then \
+	    echo "installing statsd into $(VENV)/statsd"; \
+	    mkdir -p $(VENV)/statsd && npm install --silent --no-audit --no-fund --no-package-lock \
+	        --omit=optional --ignore-scripts --prefix $(VENV)/statsd statsd@0.9.0 && touch $@ || echo "no statsd: no tests of it"; \
+	fi
 
 $(VENV)/.made:
 	@echo "making $(VENV)"

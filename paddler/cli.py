@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
 
 from paddler import __version__
 
@@ -22,6 +21,7 @@ Share llama.cpp servers by their free slots.
 Commands:
   balancer    take requests, and send each to a llama-server with a free slot
   agent       tell a balancer of one llama-server; run one beside each of them
+  dashboard   look at a balancer's agents and queue, in the terminal
   demo        try it: real llama-servers, agents, a balancer and one chat, all here
 
   paddler COMMAND --help shows the options of a command.
@@ -67,8 +67,29 @@ def _demo(words: Sequence[str]) -> None:
     sys.exit(run_demo(options.settings(), reactor))
 
 
-def _dashboard(words: Sequence[str]) -> NoReturn:
-    sys.exit("paddler dashboard: not built into this version of Paddler")
+def _dashboard(words: Sequence[str]) -> None:
+    from twisted.python.usage import UsageError
+
+    from paddler.terminal.settings import DashboardOptions
+
+    options = DashboardOptions()
+    options.synopsis = "Usage: paddler dashboard [options]"
+    options.parseOptions(words)
+    try:
+        settings = options.settings()
+    except UsageError as error:
+        sys.exit(str(error))
+    try:
+        from paddler.terminal.app import run_dashboard
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("rich", "textual"):
+            raise
+        sys.exit("paddler dashboard: needs Textual; pip install 'paddler[dashboard]' installs it")
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        management = settings.management
+        address = f"{management.scheme}://{management}/api/v1/agents"
+        sys.exit(f"paddler dashboard: needs a terminal; programs read {address}")
+    sys.exit(run_dashboard(settings))
 
 
 _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {

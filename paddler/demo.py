@@ -207,6 +207,7 @@ class Demo:
         rows = [
             ("chat in the browser, balanced", f"{public}/"),
             ("free slots", f"{public}/health"),
+            ("what happens, as a page", f"{management}/dashboard"),
             ("what the agents report", f"{management}/api/v1/agents"),
         ]
         for number, port in enumerate(self._stage.llamas, 1):

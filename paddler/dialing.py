@@ -30,7 +30,7 @@ from zope.interface import implementer
 
 from paddler.values import Address
 
-__all__ = ["Dialing", "NamedEndpoint"]
+__all__ = ["Dialing", "NamedEndpoint", "look_up"]
 
 #: Seconds that one of several addresses of a name gets before the next one is tried.
 PATIENCE = 0.3
@@ -45,7 +45,7 @@ class _Found:
     """Gathers the addresses of a name."""
 
     def __init__(self) -> None:
-        self.addresses: list[tuple[type[Any], str]] = []
+        self.addresses: list[str] = []
         # A look-up can't be called back; one that nobody waits for comes to nothing.
         self.all: Deferred[None] = Deferred(lambda _: None)
 
@@ -53,10 +53,8 @@ class _Found:
         pass
 
     def addressResolved(self, address: IAddress) -> None:
-        if isinstance(address, IPv4Address):
-            self.addresses.append((TCP4ClientEndpoint, address.host))
-        elif isinstance(address, IPv6Address):
-            self.addresses.append((TCP6ClientEndpoint, address.host))
+        if isinstance(address, (IPv4Address, IPv6Address)):
+            self.addresses.append(address.host)
 
     def resolutionComplete(self) -> None:
         if not self.all.called:
@@ -88,33 +86,35 @@ class NamedEndpoint:
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
-        *others, last = await self._addresses()
-        for kind, host in others:
+        *others, last = await look_up(self._reactor, self._host)
+        for host in others:
             try:
-                return await self._try(kind, host, PATIENCE, factory)
+                return await self._try(host, PATIENCE, factory)
             except ConnectError:
                 continue
-        return await self._try(*last, self._timeout, factory)
+        return await self._try(last, self._timeout, factory)
 
-    def _try(
-        self, kind: type[Any], host: str, seconds: float, factory: IProtocolFactory
-    ) -> Deferred[IProtocol]:
+    def _try(self, host: str, seconds: float, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        kind: type[Any] = TCP6ClientEndpoint if isIPv6Address(host) else TCP4ClientEndpoint
         attempt: Deferred[IProtocol] = kind(
             self._reactor, host, self._port, timeout=seconds
         ).connect(factory)
         return attempt.addCallback(_probed)
 
-    async def _addresses(self) -> list[tuple[type[Any], str]]:
-        if isIPAddress(self._host):
-            return [(TCP4ClientEndpoint, self._host)]
-        if isIPv6Address(self._host):
-            return [(TCP6ClientEndpoint, self._host)]
-        found = _Found()
-        self._reactor.nameResolver.resolveHostName(found, self._host)
-        await found.all
-        if not found.addresses:
-            raise DNSLookupError(f"no address found for the name {self._host}")
-        return list(dict.fromkeys(found.addresses))
+
+async def look_up(reactor: Any, host: str) -> list[str]:
+    """The IP addresses of a host, in the order to try them; of an address, itself.
+
+    :raises DNSLookupError: the name is not known.
+    """
+    if isIPAddress(host) or isIPv6Address(host):
+        return [host]
+    found = _Found()
+    reactor.nameResolver.resolveHostName(found, host)
+    await found.all
+    if not found.addresses:
+        raise DNSLookupError(f"no address found for the name {host}")
+    return list(dict.fromkeys(found.addresses))
 
 
 def _probed(protocol: Any) -> IProtocol:

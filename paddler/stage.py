@@ -119,7 +119,11 @@ class Stage:
         self._start_paddler(
             _BALANCER,
             "balancer",
-            {"management-port": self.management, "reverseproxy-port": self.reverseproxy},
+            {
+                "management-port": self.management,
+                "management-dashboard-enable": "true",
+                "reverseproxy-port": self.reverseproxy,
+            },
         )
 
     def _start_agent(self, number: int, port: int) -> None:

@@ -7,7 +7,7 @@
 
 The exit code is trial's. A run that breaks off without a result counts as one failure.
 Where PADDLER_TEST_RECORD names a file, it holds a line for each real llama-server that was
-started.
+started, and one for each browser and terminal.
 """
 
 from __future__ import annotations

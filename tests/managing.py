@@ -15,14 +15,18 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 
 from paddler.balancer.admission import Admission
+from paddler.balancer.history import History
 from paddler.balancer.management import management_resource
+from paddler.balancer.metrics import MetricsText
+from paddler.balancer.streams import Streams
+from paddler.balancer.tallies import Tallies
 from paddler.errors import PaddlerError
 from paddler.scheduling.policies import IdleSlots
 from paddler.scheduling.scheduler import Scheduler
 from paddler.scheduling.slots import Lease
 from paddler.values import Address, Report
 
-__all__ = ["REPORT", "STARTED", "Got", "ManagementCase"]
+__all__ = ["REPORT", "STARTED", "Got", "ManagementCase", "lines_heard_by"]
 
 _BASE = "http://127.0.0.1:8085"
 STARTED = 1_700_000_000.0
@@ -56,6 +60,20 @@ class Got:
         return self.code, error["type"]
 
 
+def lines_heard_by(test: SynchronousTestCase) -> list[str]:
+    """What operators are told until a test ends."""
+    lines = []
+
+    def hear(event: LogEvent) -> None:
+        if event["log_namespace"].startswith("paddler.") and event["log_level"] < LogLevel.critical:
+            lines.append(formatEvent(event))
+
+    observer = cast(ILogObserver, hear)
+    globalLogPublisher.addObserver(observer)
+    test.addCleanup(globalLogPublisher.removeObserver, observer)
+    return lines
+
+
 class ManagementCase(SynchronousTestCase):
     """A management server and a client of it."""
 
@@ -64,21 +82,19 @@ class ManagementCase(SynchronousTestCase):
         self.clock.advance(STARTED)
         self.scheduler = Scheduler(IdleSlots(), Random(1), waiting_limit=10, missed_allowed=3)
         self.admission = Admission(self.clock, self.scheduler, 60.0)
+        self.history = History()
+        self.tallies = Tallies(lambda: self.admission.states())
+        self.metrics: MetricsText | None = None
+        self.streams = Streams.of(self.admission, self.clock)
         #: What operators were told.
-        self.lines: list[str] = []
-        hear = cast(ILogObserver, self._hear)
-        globalLogPublisher.addObserver(hear)
-        self.addCleanup(globalLogPublisher.removeObserver, hear)
+        self.lines = lines_heard_by(self)
         self.serve()
 
     def tearDown(self) -> None:
         """Nothing is left to happen."""
         self.admission.stop()
+        self.streams.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def _hear(self, event: LogEvent) -> None:
-        if event["log_namespace"].startswith("paddler.") and event["log_level"] < LogLevel.critical:
-            self.lines.append(formatEvent(event))
 
     def serve(
         self,
@@ -97,6 +113,9 @@ class ManagementCase(SynchronousTestCase):
                 dashboard=dashboard,
                 reverseproxy="127.0.0.1:8086",
                 management="127.0.0.1:8085",
+                history=self.history,
+                metrics=self.metrics,
+                streams=self.streams,
             )
         )
 

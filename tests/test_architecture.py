@@ -22,7 +22,8 @@ _MAY_IMPORT = {
     "scheduling": {"facts", "scheduling"},
     "agent": {"facts", "agent"},
     "balancer": {"facts", "scheduling", "balancer"},
-    "roots": {"facts", "scheduling", "agent", "balancer", "roots"},
+    "terminal": {"facts", "terminal"},
+    "roots": {"facts", "scheduling", "agent", "balancer", "terminal", "roots"},
 }
 
 #: What a room without I/O and without a clock has no use for.

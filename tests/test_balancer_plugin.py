@@ -180,9 +180,47 @@ class ServiceTests(TestCase):
         await client.closed
         self.assertGreater(client.total, len(body))
 
-    async def test_statsd_and_dashboard(self) -> None:
-        """What is accepted and not built yet says so."""
-        self.start("--statsd-enable=true", "--management-dashboard-enable=true")
+    async def test_stop_with_a_dashboard_open(self) -> None:
+        """Streams end at once at a stop, whether they are read or not."""
+        service = self.start()
+        for number in range(1000):
+            address = Address(f"10.0.{number // 250}.{number % 250}", 8088)
+            service.admission.report(f"a{number}", Report(f"n{number}", address, 60.0, 1))
+        self.public = self.management
+        reads, sleeps = [await self.connect() for _ in range(2)]
+        sleeps.transport.pauseProducing()
+        for path in (b"agents", b"buffered_requests"):
+            for client in (reads, sleeps) if path == b"agents" else (await self.connect(),):
+                client.send(b"GET /api/v1/%s/stream HTTP/1.1\r\nHost: h\r\n\r\n" % path)
+                if client is not sleeps:
+                    await client.until(b"event: snapshot")
+        await until(lambda: len(service._streams.agents._watchers) == 2)
+        started = reactor.seconds()
+        await service.stopService()
+        self.assertLess(reactor.seconds() - started, 1.0)
+        await reads.closed
+        self.assertTrue(reads.received.endswith(b"0\r\n\r\n"))
+
+    async def test_metrics(self) -> None:
+        """What became of a request is counted, and the history goes on."""
+        service = self.start()
+        server = await self.server(service)
+        server.on_request = lambda call: call.answer(200, b"yes")
+        self.assertEqual((await fetch(self.public, "/completion", b"{}"))[0], 200)
+        code, text = await fetch(self.management, "/metrics")
+        self.assertEqual(code, 200)
+        self.assertIn(b'paddler_requests_total{agent="one",code="200"} 1.0\n', text)
+        code, history = await fetch(self.management, "/api/v1/history")
+        self.assertEqual((code, list(json.loads(history))), (200, ["points"]))
+
+    async def test_without_metrics(self) -> None:
+        """They can be turned off."""
+        self.start("--metrics-endpoint-enable=false")
+        self.assertEqual((await fetch(self.management, "/metrics"))[0], 404)
+
+    async def test_dashboard(self) -> None:
+        """The dashboard is served when it is wanted."""
+        self.start("--management-dashboard-enable=true")
         code, page = await fetch(self.management, "/dashboard")
         self.assertEqual(code, 200)
         self.assertIn(b"api/v1/agents", page)

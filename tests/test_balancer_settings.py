@@ -12,6 +12,7 @@ from paddler.balancer.limits import Limits
 from paddler.balancer.proxy import Ways
 from paddler.balancer.requests import Doors
 from paddler.balancer.settings import BalancerOptions, BalancerSettings
+from paddler.balancer.statsd import StatsdSettings
 
 DEFAULTS = BalancerSettings(
     management="tcp:8085:interface=127.0.0.1:backlog=1024",
@@ -33,7 +34,8 @@ DEFAULTS = BalancerSettings(
     quarantine=10.0,
     agent_expiry=3,
     shutdown_grace=30.0,
-    statsd=False,
+    metrics=True,
+    statsd=None,
     access_log=False,
     log_json=False,
     remarks=(),
@@ -96,7 +98,8 @@ class SettingsTests(SynchronousTestCase):
             ("--quarantine=500ms", {"quarantine": 0.5}),
             ("--agent-expiry=5", {"agent_expiry": 5}),
             ("--shutdown-grace=0", {"shutdown_grace": 0.0}),
-            ("--statsd-enable=true", {"statsd": True}),
+            ("--metrics-endpoint-enable=false", {"metrics": False}),
+            ("--statsd-enable=true", {"statsd": StatsdSettings("127.0.0.1", 8125, "paddler", 1.0)}),
             ("--access-log", {"access_log": True}),
             ("--log-format=json", {"log_json": True}),
             ("--balancing=idle-slots", {}),
@@ -114,7 +117,8 @@ class SettingsTests(SynchronousTestCase):
             "--statsd-host=127.0.0.1 --statsd-port=8125 --statsd-scheme=http"
         )
         settings = parsed(*words.split()).settings()
-        self.assertEqual((settings.dashboard, settings.statsd), (True, True))
+        self.assertTrue(settings.dashboard)
+        self.assertEqual(settings.statsd, StatsdSettings("127.0.0.1", 8125, "paddler", 1.0))
         self.assertIn("8080", settings.reverseproxy)
 
     def test_token(self) -> None:
@@ -132,6 +136,8 @@ class SettingsTests(SynchronousTestCase):
             (("--reverseproxy-endpoint=unix:/p", "--reverseproxy-host=h"), "--reverseproxy-host"),
             (("--balancing=prefix",), "--balancing"),
             (("--max-tries=0",), "--max-tries"),
+            (("--statsd-prefix=a b",), "--statsd-prefix"),
+            (("--statsd-prefix=a..b",), "--statsd-prefix"),
             (("--fast-lane=true",), "not built"),
             (("--model-routing=auto",), "not built"),
             (("--request-buffer-timeout=0",), "more than 0"),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from twisted.trial.unittest import SynchronousTestCase
 
 from paddler import __version__
-from tests.commands import Finished, run_paddler
+from tests.commands import Finished, python, run_paddler
 
 __all__ = ["HelpTests", "RefusalTests"]
 
@@ -20,7 +20,14 @@ class HelpTests(SynchronousTestCase):
         """`paddler --help` names every command and says how the version is shown."""
         ended = run_paddler("--help")
         self.assertEqual((ended.code, ended.err), (0, ""))
-        for word in ("balancer", "agent", "demo", "--version", "twistd paddler-balancer"):
+        for word in (
+            "balancer",
+            "agent",
+            "demo",
+            "dashboard",
+            "--version",
+            "twistd paddler-balancer",
+        ):
             self.assertIn(word, ended.out)
 
     def test_version(self) -> None:
@@ -40,6 +47,7 @@ class HelpTests(SynchronousTestCase):
             ("balancer", "--reverseproxy-port"),
             ("agent", "--external-llamacpp-host"),
             ("demo", "--servers"),
+            ("dashboard", "--management-token-file"),
         ):
             ended = run_paddler(command, "--help")
             self.assertEqual((ended.code, ended.err), (0, ""))
@@ -66,9 +74,20 @@ class RefusalTests(SynchronousTestCase):
         self.check(["frobnicate"], "'frobnicate'; see paddler --help")
         self.check(["--management-port", "1"], "--management-port must come after a command")
 
-    def test_not_built_yet(self) -> None:
-        """The dashboard says that it is not there yet."""
-        self.check(["dashboard", "--management-host", "h"], "dashboard: not built into")
+    def test_dashboard_without_a_terminal(self) -> None:
+        """The dashboard has no use for a pipe, and says where programs find its numbers."""
+        self.check(
+            ["dashboard", "--management-host", "h", "--management-port", "81"],
+            "dashboard: needs a terminal; programs read http://h:81/api/v1/agents",
+        )
+        self.check(["dashboard", "--management-token-file", "/nowhere"], "a file that can be read")
+
+    def test_dashboard_without_textual(self) -> None:
+        """Where Textual is not installed, it is said what installs it."""
+        hidden = "import sys; sys.modules['textual'] = None; from paddler.cli import main; main()"
+        self.assert_one_line(
+            python("-c", hidden, "dashboard"), "needs Textual; pip install 'paddler[dashboard]'"
+        )
 
     def test_unknown_option(self) -> None:
         """An unknown option is named."""

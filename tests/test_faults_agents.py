@@ -7,9 +7,11 @@ from typing import Any
 
 import attrs
 
+from paddler.balancer.history import History
 from paddler.balancer.limits import Limits
 from paddler.balancer.management import management_resource
 from paddler.balancer.sites import ConnectionSite
+from paddler.balancer.streams import Streams
 from paddler.testing import ScriptedServer
 from paddler.values import Address, Report
 from tests.faults import FaultCase
@@ -31,6 +33,9 @@ class AgentsCase(FaultCase):
             dashboard=False,
             reverseproxy="",
             management="",
+            history=History(),
+            metrics=None,
+            streams=Streams.of(self.admission, self.clock),
         )
         self.management = ConnectionSite(root, reactor, "management", Limits(2**20, 20.0, 1000))
         listening = reactor.listenTCP(0, self.management, interface="127.0.0.1")

@@ -17,6 +17,7 @@ from twisted.plugin import getPlugins
 from twisted.trial.unittest import SynchronousTestCase
 
 from paddler import __version__
+from paddler.balancer.dashboard.files import FILES
 from tests.commands import ROOT, python
 
 __all__ = ["ArchiveTests", "MetadataTests", "PluginTests"]
@@ -87,11 +88,9 @@ class MetadataTests(SynchronousTestCase):
         pinned = dict(
             line.split("==") for line in text.splitlines() if line and not line.startswith("#")
         )
-        least = dict(
-            line.replace(" ", "").split(">=")
-            for line in _setup_cfg()["options"]["install_requires"].split("\n")
-            if line
-        )
+        setup = _setup_cfg()
+        wanted = setup["options"]["install_requires"] + setup["options.extras_require"]["dashboard"]
+        least = dict(line.replace(" ", "").split(">=") for line in wanted.split("\n") if line)
         self.assertEqual(pinned.keys(), least.keys())
         for name, version in least.items():
             self.assertTrue(f"{pinned[name]}.".startswith(f"{version}."), name)
@@ -123,6 +122,7 @@ class ArchiveTests(SynchronousTestCase):
         """Both have every module and the plugins; neither has a plugin cache."""
         modules = {str(path.relative_to(ROOT)) for path in (ROOT / "paddler").rglob("*.py")}
         modules |= {"twisted/plugins/paddler_plugin.py", "paddler/py.typed"}
+        modules |= {f"paddler/balancer/dashboard/static/{name}" for name in FILES}
 
         with zipfile.ZipFile(self.dist / f"paddler-{__version__}-py3-none-any.whl") as wheel:
             names = {name for name in wheel.namelist() if ".dist-info/" not in name}

@@ -26,7 +26,7 @@ from paddler.balancer.limits import BodyBudget
 from paddler.errors import QueueFull, Stopping, WaitedTooLong
 from paddler.scheduling.notes import Note
 from paddler.scheduling.scheduler import Grant, Outcome, Scheduler
-from paddler.scheduling.slots import Lease, Upstream
+from paddler.scheduling.slots import Lease, State, Upstream
 from paddler.scheduling.trust import Fault
 from paddler.scheduling.views import AgentView, FleetView, QueueView
 from paddler.scheduling.waiting import Waiter
@@ -180,6 +180,19 @@ class Admission:
     def fleet(self) -> FleetView:
         """All agents together."""
         return self._scheduler.fleet()
+
+    def states(self) -> dict[str, State]:
+        """All agents' names, and what state each is in."""
+        return self._scheduler.states()
+
+    @property
+    def ever_buffered(self) -> int:
+        """How many requests have ever sat in the buffer; one that is granted at once does not."""
+        return self._scheduler.ever_buffered
+
+    def count_buffered(self) -> int:
+        """How many sat in the buffer at any time since this was last asked."""
+        return self._scheduler.count_buffered()
 
     def queue(self) -> QueueView:
         """The buffer."""

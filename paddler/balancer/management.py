@@ -7,7 +7,7 @@ rule about slots and holds no state but the count of refused reports.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -19,8 +19,10 @@ from zope.interface import implementer
 from paddler import __version__
 from paddler.balancer.admission import Admission
 from paddler.balancer.answers import error_body, send_error, send_json
-from paddler.balancer.dashboard import send_dashboard
+from paddler.balancer.dashboard.files import dashboard_files
 from paddler.balancer.doorkeeping import Doorkeeper
+from paddler.balancer.history import History
+from paddler.balancer.metrics import MetricsText
 from paddler.balancer.readings import (
     BalancerView,
     agents_json,
@@ -29,6 +31,7 @@ from paddler.balancer.readings import (
     queue_json,
 )
 from paddler.balancer.refusals import RefusedReports
+from paddler.balancer.streams import Streams
 from paddler.errors import (
     BodyTooLarge,
     MalformedRequest,
@@ -66,17 +69,24 @@ def management_resource(
     dashboard: bool,
     reverseproxy: str,
     management: str,
+    history: History,
+    metrics: MetricsText | None,
+    streams: Streams,
 ) -> Resource:
     """All that the management server serves.
 
     :param admission: where reports go and views come from.
     :param clock: the time, in Unix seconds.
     :param started_at: when the balancer started, in the clock's seconds.
-    :param token: what everyone must show, except for `/health`; None: nothing.
+    :param token: what everyone must show, except for `/health` and the dashboard's files,
+        which hold no data; None: nothing.
     :param allowed_origins: web origins that may use the API.
     :param dashboard: serve `/dashboard`.
     :param reverseproxy: where clients are served, as it is shown.
     :param management: where this is served, as it is shown.
+    :param history: of the last minutes.
+    :param metrics: served at `/metrics`; None: that is not served.
+    :param streams: for who watches.
     """
 
     def balancer() -> BalancerView:
@@ -90,8 +100,15 @@ def management_resource(
         )
 
     refusals = RefusedReports(clock)
-    routes = _Management(admission, refusals, balancer).routes(dashboard=dashboard)
-    return _Root(Doorkeeper(token, allowed_origins), routes)
+    routes = _Management(admission, refusals, balancer, history, streams).routes()
+    if metrics is not None:
+        routes[(b"metrics",)] = _showing(metrics.send)
+    open_routes: dict[tuple[bytes, ...], Mapping[bytes, _Answer]] = {
+        _HEALTH: _reading(lambda: health_json(admission))
+    }
+    if dashboard:
+        open_routes.update(_dashboard_routes())
+    return _Root(Doorkeeper(token, allowed_origins), routes, open_routes)
 
 
 @attrs.frozen(eq=False)
@@ -101,26 +118,25 @@ class _Management:
     _admission: Admission
     _refusals: RefusedReports
     _balancer: Callable[[], BalancerView]
+    _history: History
+    _streams: Streams
 
-    def routes(self, *, dashboard: bool) -> _Routes:
+    def routes(self) -> dict[tuple[bytes, ...], Mapping[bytes, _Answer]]:
         """Paths, and what each does by method."""
         admission = self._admission
-        routes: dict[tuple[bytes, ...], Mapping[bytes, _Answer]] = {
+        return {
             (*_API, b"agent_status_update", _ID): {b"POST": self._report},
             (*_API, b"agents", _ID): {b"DELETE": self._leave},
             (*_API, b"agents", _ID, b"drain"): {b"POST": self._drain},
             (*_API, b"agents", _ID, b"resume"): {b"POST": self._resume},
-            # No agent's: the path is kept for the stream.
-            (*_API, b"agents", b"stream"): {},
             (*_API, b"agents"): _reading(lambda: agents_json(admission)),
+            (*_API, b"agents", b"stream"): _showing(self._streams.agents.watch),
             (*_API, b"balancer"): _reading(lambda: self._balancer().to_json()),
             (*_API, b"buffered_requests"): _reading(lambda: queue_json(admission)),
+            (*_API, b"buffered_requests", b"stream"): _showing(self._streams.queue.watch),
             (*_API, b"demand"): _reading(lambda: demand_json(admission)),
-            _HEALTH: _reading(lambda: health_json(admission)),
+            (*_API, b"history"): _reading(self._history.to_json),
         }
-        if dashboard:
-            routes[(b"dashboard",)] = {b"GET": _dashboard, b"HEAD": _dashboard}
-        return routes
 
     def _report(self, request: Request, raw_id: bytes) -> None:
         # One a second from each agent: nothing here may be slow, or be logged each time.
@@ -155,10 +171,12 @@ class _Root(Resource):
     isLeaf = True
     _log = Logger()
 
-    def __init__(self, doorkeeper: Doorkeeper, routes: _Routes) -> None:
+    def __init__(self, doorkeeper: Doorkeeper, routes: _Routes, open_routes: _Routes) -> None:
         super().__init__()
         self._doorkeeper = doorkeeper
         self._routes = routes
+        #: These need no token.
+        self._open_routes = open_routes
 
     def render(self, request: Request) -> int:
         """Answer a request, at once."""
@@ -182,9 +200,11 @@ class _Root(Resource):
         if door.is_preflight(request):
             door.answer_preflight(request)
             return
-        methods, raw_id = self._find(request.postpath or ())
-        if methods is not self._routes[_HEALTH]:
+        path = tuple(request.postpath or ())
+        methods, raw_id = self._open_routes.get(path), b""
+        if methods is None:
             door.check_token(request)
+            methods, raw_id = self._find(path)
         door.check_origin(request)
         if not methods:
             raise NoSuchPage()
@@ -193,25 +213,39 @@ class _Root(Resource):
             raise MethodNotAllowed(tuple(method.decode() for method in methods))
         answer(request, raw_id)
 
-    def _find(self, path: Sequence[bytes]) -> tuple[Mapping[bytes, _Answer], bytes]:
+    def _find(self, path: tuple[bytes, ...]) -> tuple[Mapping[bytes, _Answer], bytes]:
         """What a path does by method, nothing for one that is not served; and the id in it."""
-        methods = self._routes.get(tuple(path))
+        methods = self._routes.get(path)
         if methods is not None or len(path) < 4:
             return methods or {}, b""
         return self._routes.get((*path[:3], _ID, *path[4:]), {}), path[3]
 
 
 def _reading(read: Callable[[], bytes]) -> Mapping[bytes, _Answer]:
+    """The methods of a path that shows some JSON."""
+    return _showing(lambda request: send_json(request, read()))
+
+
+def _showing(show: Callable[[Request], None]) -> Mapping[bytes, _Answer]:
     """The methods of a path that shows something."""
 
     def answer(request: Request, raw_id: bytes) -> None:
-        send_json(request, read())
+        show(request)
 
     return {b"GET": answer, b"HEAD": answer}
 
 
-def _dashboard(request: Request, raw_id: bytes) -> None:
-    send_dashboard(request)
+def _dashboard_routes() -> _Routes:
+    """The dashboard's files by their paths."""
+
+    def to_the_page(request: Request) -> None:
+        # Relative, so that it works behind a proxy that serves all this below a path.
+        request.redirect(b"../dashboard")
+        request.finish()
+
+    routes = {path: _showing(file.send) for path, file in dashboard_files().items()}
+    routes[(b"dashboard", b"")] = _showing(to_the_page)
+    return routes
 
 
 def _read_report(request: Request) -> Report:

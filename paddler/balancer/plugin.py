@@ -17,13 +17,18 @@ from twisted.python.failure import Failure
 
 from paddler import __version__
 from paddler.balancer.access import AccessLog
-from paddler.balancer.accounts import Ledgers
+from paddler.balancer.accounts import Ledger, Ledgers
 from paddler.balancer.admission import Admission
+from paddler.balancer.history import History, HistoryService
 from paddler.balancer.limits import BodyBudget, Limits
 from paddler.balancer.management import management_resource
+from paddler.balancer.metrics import MetricsText
 from paddler.balancer.proxy import ProxyResource
 from paddler.balancer.settings import BalancerOptions, BalancerSettings
 from paddler.balancer.sites import ConnectionSite
+from paddler.balancer.statsd import StatsdService, gauges
+from paddler.balancer.streams import Streams
+from paddler.balancer.tallies import Tallies
 from paddler.balancer.upstream import AgentHop
 from paddler.descriptors import raise_descriptor_limit
 from paddler.foreground import CannotStart, on_signals
@@ -68,7 +73,13 @@ class BalancerService(Service):
         self.bodies = BodyBudget(settings.buffer_bytes)
         self.admission = Admission(reactor, scheduler, settings.buffer_timeout, self.bodies)
         self.hop = AgentHop(reactor, settings.connect_timeout)
-        ledgers = Ledgers((AccessLog(),) if settings.access_log else ())
+        history, tallies = History(), Tallies(self.admission.states)
+        told: list[Ledger] = [history]
+        if settings.metrics:
+            told.append(tallies)
+        if settings.access_log:
+            told.append(AccessLog())
+        ledgers = Ledgers(tuple(told))
         self.proxy = ProxyResource(reactor, self.admission, self.hop, settings.ways, ledgers)
         self.public = ConnectionSite(
             self.proxy,
@@ -78,6 +89,7 @@ class BalancerService(Service):
             self.bodies,
             self.admission.no_room_for_body,
         )
+        self._streams = Streams.of(self.admission, reactor)
         root = management_resource(
             admission=self.admission,
             clock=reactor,
@@ -87,7 +99,14 @@ class BalancerService(Service):
             dashboard=settings.dashboard,
             reverseproxy=settings.reverseproxy,
             management=settings.management,
+            history=history,
+            metrics=MetricsText(reactor, self.admission, tallies) if settings.metrics else None,
+            streams=self._streams,
         )
+        self._history = HistoryService(reactor, self.admission, history)
+        self._statsd: StatsdService | None = None
+        if settings.statsd is not None:
+            self._statsd = StatsdService(reactor, settings.statsd, lambda: gauges(self.admission))
         self.private = ConnectionSite(root, reactor, "management", _MANAGEMENT_LIMITS)
         self._management = _Port(settings.management, self.private, reactor)
         self._reverseproxy = _Port(settings.reverseproxy, self.public, reactor)
@@ -112,8 +131,9 @@ class BalancerService(Service):
         super().startService()
         for remark in self.settings.remarks:
             self._log.warn("{remark}", remark=remark)
-        if self.settings.statsd:
-            self._log.warn("StatsD reporting is not built into this version: nothing is sent")
+        self._history.startService()
+        if self._statsd is not None:
+            self._statsd.startService()
         self._raise_descriptor_limit()
         self._log.info(
             "paddler {version}: clients on {reverseproxy}, agents and operators on {management}",
@@ -152,11 +172,15 @@ class BalancerService(Service):
             self._log.warn("the grace is over: what still runs is cut")
         self.admission.stop()
         self.proxy.cut()
+        self._history.stopService()
+        self._streams.stop()
         await self._management.stop()
         for site in (self.public, self.private):
             if not await self._within(FLUSH_TIME, site.close()):
                 site.abort()
         await self.hop.close()
+        if self._statsd is not None:
+            await self._statsd.stopService()
 
     async def _within(self, seconds: float, done: Deferred[None]) -> bool:
         """Wait for something, but not for ever; tell whether it came."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import attrs
@@ -10,6 +11,7 @@ from paddler.balancer.attempts import Patience
 from paddler.balancer.limits import Limits
 from paddler.balancer.proxy import Ways
 from paddler.balancer.requests import Doors
+from paddler.balancer.statsd import StatsdSettings
 from paddler.coercions import (
     boolean,
     choice,
@@ -45,6 +47,8 @@ class BalancerSettings:
     :param connect_timeout: seconds in which a llama-server must accept a connection.
     :param quarantine: seconds that a llama-server which keeps failing is left out.
     :param agent_expiry: reports missed before an agent is stale.
+    :param metrics: serve them to Prometheus, on the management server.
+    :param statsd: where gauges are reported; None: nowhere.
     :param shutdown_grace: seconds that a stop waits for running answers.
     """
 
@@ -62,7 +66,8 @@ class BalancerSettings:
     quarantine: float
     agent_expiry: int
     shutdown_grace: float
-    statsd: bool
+    metrics: bool
+    statsd: StatsdSettings | None
     access_log: bool
     log_json: bool
     remarks: tuple[str, ...]
@@ -79,6 +84,16 @@ def _origin(raw: str) -> str:
     if (found and scheme not in ("http", "https")) or not rest or set(rest) & set("/?# \t"):
         raise ValueError("an origin such as https://ops.example.com, or a host")
     return raw.rstrip("/").lower()
+
+
+def _prefix(raw: str) -> str:
+    """The beginning of a metric's name.
+
+    :raises ValueError: saying what fits.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", raw) or len(raw) > 200:
+        raise ValueError("letters, digits, '_', '-', and single dots between them")
+    return raw
 
 
 _TABLE = (
@@ -176,11 +191,12 @@ _TABLE = (
     Option(
         "shutdown-grace", duration, 30.0, "How long a stop waits for running answers.", shown="30s"
     ),
-    Option("statsd-enable", boolean, False, "Accepted; reporting to StatsD comes later."),
+    Option("metrics-endpoint-enable", boolean, True, "Serve /metrics to Prometheus, likewise."),
+    Option("statsd-enable", boolean, False, "Report to StatsD, over UDP."),
     Option("statsd-host", host, "127.0.0.1", "Where StatsD listens."),
     Option("statsd-port", port, 8125, "Its UDP port."),
     Option("statsd-scheme", choice("http", "https"), "http", "Accepted; means nothing."),
-    Option("statsd-prefix", text, "paddler", "What its metrics' names begin with."),
+    Option("statsd-prefix", _prefix, "paddler", "What its metrics' names begin with."),
     Option(
         "statsd-reporting-interval",
         positive(duration),
@@ -200,7 +216,6 @@ class BalancerOptions(PaddlerOptions):
         (
             "fairness-bound",
             "fast-lane",
-            "metrics-endpoint-enable",
             "model-routing",
             "models",
             "prefix-memory",
@@ -239,10 +254,19 @@ class BalancerOptions(PaddlerOptions):
             quarantine=self["quarantine"],
             agent_expiry=self["agent-expiry"],
             shutdown_grace=self["shutdown-grace"],
-            statsd=self["statsd-enable"],
+            metrics=self["metrics-endpoint-enable"],
+            statsd=self._statsd() if self["statsd-enable"] else None,
             access_log=self["access-log"],
             log_json=self["log-format"] == "json",
             remarks=tuple(self.remarks),
+        )
+
+    def _statsd(self) -> StatsdSettings:
+        return StatsdSettings(
+            host=self["statsd-host"],
+            port=self["statsd-port"],
+            prefix=self["statsd-prefix"],
+            interval=self["statsd-reporting-interval"],
         )
 
     def _endpoint(self, side: str) -> str:

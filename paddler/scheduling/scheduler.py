@@ -23,9 +23,9 @@ from paddler.scheduling.fleet import Fleet
 from paddler.scheduling.granting import Grant, Granting
 from paddler.scheduling.notes import Note, note
 from paddler.scheduling.policies import Policy
-from paddler.scheduling.slots import Lease, Upstream
-from paddler.scheduling.trust import Fault
-from paddler.scheduling.views import AgentView, FleetView, QueueView, view_of
+from paddler.scheduling.slots import Lease, State, Upstream
+from paddler.scheduling.trust import FastErrors, Fault
+from paddler.scheduling.views import AgentView, FleetView, QueueView, fleet_view, view_of
 from paddler.scheduling.waiting import Waiter, WaitingQueue
 from paddler.values import Report
 
@@ -34,8 +34,6 @@ __all__ = ["Grant", "Outcome", "Scheduler"]
 #: Seconds that a client is told to wait when nothing is known of how long requests take.
 RETRY_AFTER_UNKNOWN = 5
 RETRY_AFTER_MOST = 60
-#: How many requests that got a fast error are remembered.
-ERRED_REMEMBERED = 256
 
 
 @attrs.frozen
@@ -69,8 +67,7 @@ class Scheduler:
     _fleet: Fleet = attrs.field(init=False)
     _queue: WaitingQueue = attrs.field(factory=WaitingQueue, init=False)
     _granting: Granting = attrs.field(init=False)
-    #: Requests that got a fast error, and where first.
-    _erred: dict[object, str] = attrs.field(factory=dict, init=False)
+    _errors: FastErrors = attrs.field(factory=FastErrors, init=False)
     _mean_hold: float | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -143,6 +140,8 @@ class Scheduler:
         if new and waiter.waiting and full and not outcome.grants:
             self._queue.leave(waiter)
             raise QueueFull(self._waiting_limit, self.retry_after())
+        if waiter.waiting:
+            self._queue.stay(waiter)
         return outcome
 
     def cancel(self, waiter: Waiter, now: float) -> Outcome:
@@ -182,18 +181,22 @@ class Scheduler:
         """
         before = upstream.state
         upstream.error = problem
-        if fault != "error" or not self._requests_own(cause, upstream):
+        if fault != "error" or not self._errors.is_its_own(cause, str(upstream.address)):
             alone = not any(u.healthy for u in self._fleet.upstreams if u is not upstream)
             upstream.trust.fault(fault, cause, now, alone=alone)
         if waiter is not None:
             self._queue.enter(waiter)
         notes = [] if upstream.forgotten else self._fleet.told(upstream, before, problem)
         if lease is not None:
-            return self._end(lease, now, client_left=False, notes=notes)
-        if not upstream.forgotten:
-            self._fleet.plan(upstream)
-            self._fleet.index(upstream)
-        return self._outcome(now, notes)
+            outcome = self._end(lease, now, client_left=False, notes=notes)
+        else:
+            if not upstream.forgotten:
+                self._fleet.plan(upstream)
+                self._fleet.index(upstream)
+            outcome = self._outcome(now, notes)
+        if waiter is not None and waiter.waiting:
+            self._queue.stay(waiter)
+        return outcome
 
     def answered(self, upstream: Upstream, now: float) -> Outcome:
         """An upstream has begun to answer a request as it should."""
@@ -240,16 +243,22 @@ class Scheduler:
         oldest = 0.0 if first is None else max(0.0, now - first.arrived_at)
         return QueueView(len(self._queue), 0, oldest, self._waiting_limit)
 
+    @property
+    def ever_buffered(self) -> int:
+        """How many requests have ever sat in the buffer; one that is granted at once does not."""
+        return self._queue.ever_stayed
+
+    def count_buffered(self) -> int:
+        """How many sat in the buffer at any time since this was last asked."""
+        return self._queue.count_stayed()
+
     def fleet(self) -> FleetView:
         """All agents together."""
-        upstreams = self._fleet.upstreams
-        return FleetView(
-            agents=len(upstreams),
-            slots_total=sum(u.total for u in upstreams),
-            slots_idle=sum(u.free for u in upstreams if u.state == "ready"),
-            slots_processing=sum(u.processing for u in upstreams),
-            requests_waiting=len(self._queue),
-        )
+        return fleet_view(self._fleet.upstreams, len(self._queue))
+
+    def states(self) -> dict[str, State]:
+        """All agents' names, and what state each is in."""
+        return {upstream.name: upstream.state for upstream in self._fleet.upstreams}
 
     def retry_after(self) -> int:
         """Whole seconds after which a slot is likely, from how long requests held theirs."""
@@ -260,16 +269,6 @@ class Scheduler:
         return max(1, min(RETRY_AFTER_MOST, math.ceil(wait)))
 
     # Inside.
-
-    def _requests_own(self, cause: object, upstream: Upstream) -> bool:
-        """Whether a request got an error of this kind elsewhere too: then it is its own fault."""
-        if cause is None:
-            return False
-        where = str(upstream.address)
-        first = self._erred.setdefault(cause, where)
-        if len(self._erred) > ERRED_REMEMBERED:
-            del self._erred[next(iter(self._erred))]
-        return first != where
 
     def _end(
         self, lease: Lease, now: float, client_left: bool, notes: list[Note] | None = None

@@ -12,7 +12,7 @@ from typing import Literal
 
 import attrs
 
-__all__ = ["Fault", "Trust"]
+__all__ = ["FastErrors", "Fault", "Trust"]
 
 #: What an upstream did to a request: took no connection; lost it before the answer had begun;
 #: was loading its model; answered with an error of its own within milliseconds.
@@ -24,6 +24,8 @@ FAULTS_IN_A_ROW = 3
 #: How much longer the longest quarantine is than the first: by default 40 s, within the time
 #: that a request may wait for its server.
 LONGEST = 4
+#: How many requests that got a fast error are remembered.
+REMEMBERED = 256
 
 
 @attrs.define(eq=False)
@@ -101,3 +103,23 @@ class Trust:
         """A quarantine that is over ends in a trial."""
         if self.until is not None and self.until <= now:
             self.on_trial = True
+
+
+@attrs.define(eq=False)
+class FastErrors:
+    """Requests that got a fast error, and where first."""
+
+    _first: dict[object, str] = attrs.field(factory=dict, init=False)
+
+    def is_its_own(self, cause: object, where: str) -> bool:
+        """Whether a request got an error of this kind elsewhere too: then it is its own fault.
+
+        :param cause: tells the request from others; None: it is like no other.
+        :param where: it got this one.
+        """
+        if cause is None:
+            return False
+        first = self._first.setdefault(cause, where)
+        if len(self._first) > REMEMBERED:
+            del self._first[next(iter(self._first))]
+        return first != where

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 import attrs
@@ -9,7 +10,7 @@ import attrs
 from paddler.scheduling.slots import State, Upstream
 from paddler.values import Issue
 
-__all__ = ["AgentView", "FleetView", "IssueView", "QueueView", "view_of"]
+__all__ = ["AgentView", "FleetView", "IssueView", "QueueView", "fleet_view", "view_of"]
 
 
 @attrs.frozen
@@ -31,7 +32,8 @@ class AgentView:
     :param promised: the part of in_flight that no report has shown yet.
     :param foreign_busy: slots busy for others than us.
     :param client_left: slots that may still work for clients that have gone.
-    :param last_update: when its last report came, Unix seconds.
+    :param last_update: when its last report came, Unix seconds; two views that differ in
+        nothing else are equal.
     :param error: what went wrong when a request was last sent there; None after a good one.
     """
 
@@ -50,7 +52,7 @@ class AgentView:
     models: tuple[str, ...]
     quarantined_until: float | None
     draining: bool
-    last_update: float
+    last_update: float = attrs.field(eq=False)
     error: str | None
 
 
@@ -108,4 +110,27 @@ def view_of(upstream: Upstream) -> AgentView:
         draining=upstream.draining,
         last_update=upstream.last_update,
         error=upstream.error,
+    )
+
+
+def fleet_view(upstreams: Collection[Upstream], waiting: int) -> FleetView:
+    """All agents together.
+
+    :param upstreams: those that have an agent.
+    :param waiting: requests in line.
+    """
+    total = idle = processing = 0
+    for upstream in upstreams:
+        taken = upstream.processing
+        total += upstream.total
+        processing += taken
+        # The slots before the state, which takes longer to tell.
+        if upstream.total > taken and upstream.state == "ready":
+            idle += upstream.total - taken
+    return FleetView(
+        agents=len(upstreams),
+        slots_total=total,
+        slots_idle=idle,
+        slots_processing=processing,
+        requests_waiting=waiting,
     )

@@ -28,6 +28,10 @@ class Waiter:
     place: int = attrs.field(default=-1, init=False)
     #: Which of its entries counts: a waiter may leave the line and come back.
     entry: int = attrs.field(default=-1, init=False)
+    #: It is in line for longer than one step.
+    stays: bool = attrs.field(default=False, init=False)
+    #: The last count of those who stayed that it was in.
+    counted_in: int = attrs.field(default=-1, init=False)
 
     @property
     def waiting(self) -> bool:
@@ -51,6 +55,10 @@ class WaitingQueue:
     _lines: dict[int, list[_Entry]] = attrs.field(factory=dict, init=False)
     _numbers: count[int] = attrs.field(factory=count, init=False)
     _size: int = attrs.field(default=0, init=False)
+    #: How many waiters have ever stayed in line; one that is served at once does not.
+    ever_stayed: int = attrs.field(default=0, init=False)
+    _count: int = attrs.field(default=0, init=False)
+    _stayed: int = attrs.field(default=0, init=False)
     _dead: int = attrs.field(default=0, init=False)
 
     def __len__(self) -> int:
@@ -71,11 +79,25 @@ class WaitingQueue:
             return
         waiter.entry = -1
         self._size -= 1
+        if waiter.stays:
+            waiter.stays, waiter.counted_in = False, self._count
         # It stays in its heap until it comes to the top, or until too many do.
         self._dead += 1
         self._clear_top(_line(waiter.weight))
         if self._dead > 64 and self._dead > self._size:
             self._rebuild()
+
+    def stay(self, waiter: Waiter) -> None:
+        """A waiter that has come into line is not served at once."""
+        self.ever_stayed += waiter.counted_in < 0
+        self._stayed += waiter.counted_in != self._count
+        waiter.stays, waiter.counted_in = True, self._count
+
+    def count_stayed(self) -> int:
+        """How many were in line at any time since this was last asked, each of them once."""
+        stayed, self._stayed = self._stayed, self._size
+        self._count += 1
+        return stayed
 
     def first(self, lighter_than: int | None = None) -> Waiter | None:
         """Who is next, among all or among those below a weight.

@@ -1,0 +1,3 @@
+"""The dashboard: a page of plain files that shows what the management API says."""
+
+__all__: list[str] = []

@@ -1,0 +1,88 @@
+/* Asks before an agent is drained or resumed. */
+import { Refused, post } from './api.js';
+import { byId, el, setText, show } from './dom.js';
+import { count, many } from './figures.js';
+import { busy, facts, slots } from './fleet.js';
+
+/** @typedef {import('./scene.js').Scene} Scene @typedef {import('./fleet.js').Agent} Agent */
+
+export class DrainDialog {
+  /** @param {Scene} scene @param {() => void} refused called when the token was not taken */
+  constructor(scene, refused) {
+    this._scene = scene;
+    this._refused = refused;
+    this._dialog = /** @type {HTMLDialogElement} */ (byId('ask'));
+    this._id = '';
+    this._back = false;
+    this._running = el('b');
+    this._rest = document.createTextNode('');
+    byId('askgo').onclick = (/** @type {Event} */ event) => { event.preventDefault(); this._go(); };
+  }
+
+  /** @param {string} id of the agent */
+  open(id) {
+    const agent = this._scene.agents.get(id);
+    if (!agent || this._scene.link !== 'live') return;
+    this._id = id;
+    this._back = agent.draining;
+    show(byId('askerror'), false);
+    byId('askgo').disabled = false;
+    setText(byId('askgo'), this._back ? 'Resume' : 'Drain');
+    setText(byId('asknot'), this._back ? 'Keep draining' : 'Keep serving');
+    byId('askt').replaceChildren(...(this._back ? ['Send requests to ', el('bdi', '', agent.agent_name), ' again?'] : ['Drain ', el('bdi', '', agent.agent_name), '?']));
+    byId('askp').replaceChildren(this._back ? '' : 'No new request goes there. ', this._running, this._rest);
+    this._dialog.showModal();
+    this.draw();
+    byId('asknot').focus();
+  }
+
+  /** Keep the words true while it is open. */
+  draw() {
+    if (!this._dialog.open) return;
+    const agent = this._scene.agents.get(this._id);
+    if (!agent || this._scene.link !== 'live') this._dialog.close();
+    else if (this._back) this._sayBack(agent);
+    else this._sayDrain(agent);
+  }
+
+  /** @param {Agent} agent */
+  _sayBack(agent) {
+    setText(this._running, '');
+    setText(this._rest, `Its ${many(agent.slots_total, 'slot')} ${agent.slots_total === 1 ? 'joins' : 'join'} the fleet again at once.`);
+    show(byId('askw'), false);
+  }
+
+  /** @param {Agent} agent */
+  _sayDrain(agent) {
+    const scene = this._scene;
+    const f = facts(scene.agents.values(), scene.now());
+    const n = busy(agent);
+    const here = slots(agent);
+    const rest = f.usable - n - here.i;
+    setText(this._running, n ? `Its ${many(n, 'running answer')} ${n === 1 ? 'finishes' : 'finish'}` : 'Nothing is running on it');
+    setText(this._rest, `; ${count(rest)} of ${count(f.usable)} slots stay.`);
+    const waiting = scene.queue.requests_waiting;
+    const timeout = count(scene.timeout());
+    const last = rest <= 0;
+    show(byId('askw'), last || waiting > 0);
+    setText(byId('askw'), last ? `This is the last agent taking requests. New ones will wait ${timeout} s, then fail with 504.`
+      : `${many(waiting, 'request')} ${waiting === 1 ? 'is' : 'are'} waiting already and will wait longer.`);
+  }
+
+  async _go() {
+    byId('askgo').disabled = true;
+    try {
+      await post(`api/v1/agents/${encodeURIComponent(this._id)}/${this._back ? 'resume' : 'drain'}`);
+      this._dialog.close();
+    } catch (error) {
+      if (error instanceof Refused) {
+        this._dialog.close();
+        this._refused();
+        return;
+      }
+      setText(byId('askerror'), `That did not work: ${error instanceof Error ? error.message : error}`);
+      show(byId('askerror'), true);
+    }
+    byId('askgo').disabled = false;
+  }
+}

@@ -1,0 +1,136 @@
+/* Facts about agents and the whole fleet: values in, values out. No page, no network. */
+import { many, secs, span } from './figures.js';
+import { ISSUES, LOADING_LONG, SHARPER, STATES } from './words.js';
+
+/**
+ * @typedef {{issue: string, since: number, seen_by: string}} Issue
+ *
+ * An agent as the API shows it.
+ * @typedef {object} Agent
+ * @property {string} agent_id
+ * @property {string} agent_name
+ * @property {string} external_llamacpp_addr
+ * @property {string} state
+ * @property {Issue[]} issues
+ * @property {number} slots_total
+ * @property {number} in_flight
+ * @property {number} promised
+ * @property {number} foreign_busy
+ * @property {number} client_left
+ * @property {string[]} models
+ * @property {number | null} quarantined_until
+ * @property {boolean} draining
+ * @property {number} last_update
+ *
+ * Slots by what they do: letters as in `CELLS`.
+ * @typedef {{o: number, p: number, f: number, l: number, i: number, u: number}} Slots
+ *
+ * @typedef {Slots & {total: number, usable: number, busy: number, trouble: number, states: Record<string, number>}} Facts
+ */
+
+const SERVING = new Set(['ready', 'full', 'sleeping', 'draining']);
+const RESTING = new Set(['loading', 'sleeping']);
+const FREE = new Set(['ready', 'full', 'sleeping']);
+const REMARK = new Set(['unreachable', 'quarantined', 'stale']);
+
+/** Whether it answers requests, or ends those it has. @param {Agent} a */
+export const serving = a => SERVING.has(a.state);
+/** @param {Agent} a */
+export const resting = a => RESTING.has(a.state);
+/** Slots in use, by whomever. @param {Agent} a */
+export const busy = a => a.in_flight + a.foreign_busy + a.client_left;
+/** @param {Agent} a */
+export const drained = a => a.draining && !busy(a);
+/** Whether it is known what all its slots do. @param {Agent} a */
+export const known = a => serving(a) && a.slots_total > 0;
+/** The model it serves. @param {Agent} a */
+export const model = a => a.models[0] ?? '';
+/** Its llama-server's port. @param {Agent} a */
+export const port = a => /:(\d+)$/.exec(a.external_llamacpp_addr)?.[1] ?? '8088';
+
+/** What its slots do. Those in use are known even in trouble; the rest is out then. @param {Agent} a @returns {Slots} */
+export function slots(a) {
+  const rest = Math.max(0, a.slots_total - busy(a));
+  const free = FREE.has(a.state) && !a.draining;
+  return {
+    o: a.in_flight - a.promised, p: a.promised, f: a.foreign_busy, l: a.client_left,
+    i: free ? rest : 0, u: free ? 0 : rest,
+  };
+}
+
+/**
+ * The issues that a person should look at. An agent that was drained may be stopped, and a model may load.
+ * @param {Agent} a @param {number} now Unix seconds
+ * @returns {Issue[]}
+ */
+export function issues(a, now) {
+  if (!a.issues.length && serving(a)) return a.issues;
+  if (drained(a)) return [];
+  const found = a.issues.filter(i => ISSUES[i.issue] && (i.issue !== 'loading' || now - i.since > LOADING_LONG));
+  const said = found.length || !REMARK.has(a.state);
+  return said ? found : [{ issue: a.state, since: now, seen_by: 'balancer' }];
+}
+
+/** Whether it needs somebody: '' no, 'warn' soon, 'bad' now. @param {Agent} a @param {number} now @returns {'' | 'warn' | 'bad'} */
+export function trouble(a, now) {
+  const found = issues(a, now);
+  if (!found.length) return '';
+  return !serving(a) && found.some(i => ISSUES[i.issue].bad) ? 'bad' : 'warn';
+}
+
+/** The key of `ISSUES` for an issue. @param {Issue} i */
+export const adviceFor = i => (i.issue === 'unreachable' && i.seen_by === 'agent' ? 'unreachable for its agent' : i.issue);
+
+/** The issue that names the state best. @param {Agent} a */
+const sharpest = a => a.issues.find(i => SHARPER[i.issue])?.issue ?? '';
+
+/** Its state, in a word or two. @param {Agent} a */
+export function word(a) {
+  if (drained(a)) return 'Drained';
+  if (a.state === 'unreachable') return SHARPER[sharpest(a)] ?? STATES.unreachable;
+  return STATES[a.state] ?? a.state;
+}
+
+/** The state's small print. @param {Agent} a @param {number} now */
+export function detail(a, now) {
+  if (drained(a)) return a.state === 'draining' ? 'safe to stop' : 'stopped';
+  if (a.draining) return `${many(busy(a), 'answer')} left`;
+  if (a.state === 'quarantined') return back(a, now);
+  if (a.state === 'unreachable') {
+    const since = Math.min(...a.issues.map(i => i.since));
+    return now - since >= 1 && Number.isFinite(since) ? `for ${span(now - since)}` : '';
+  }
+  if (a.state === 'sleeping') return 'wakes on demand';
+  const wrong = serving(a) && issues(a, now)[0];
+  return wrong ? ISSUES[wrong.issue].short : '';
+}
+
+/** @param {Agent} a @param {number} now */
+function back(a, now) {
+  const left = Math.ceil((a.quarantined_until ?? now) - now);
+  return left > 0 ? `back in ${span(left)}` : 'one request tries it next';
+}
+
+/** The glyph for its state. @param {Agent} a */
+export function glyph(a) {
+  if (drained(a)) return 'draining';
+  return a.state === 'unreachable' && sharpest(a) === 'timeout' ? 'stale' : a.state;
+}
+
+/** How its reports come; digits only when they stopped. @param {Agent} a @param {number} now */
+export const report = (a, now) => (a.state === 'stale' ? `${secs(Math.max(1, now - a.last_update))} ago` : 'on time');
+
+/** All agents together. @param {Iterable<Agent>} agents @param {number} now @returns {Facts} */
+export function facts(agents, now) {
+  const f = { o: 0, p: 0, f: 0, l: 0, i: 0, u: 0, total: 0, usable: 0, busy: 0, trouble: 0, states: /** @type {Record<string, number>} */ ({}) };
+  for (const a of agents) {
+    const s = slots(a);
+    f.o += s.o; f.p += s.p; f.f += s.f; f.l += s.l; f.i += s.i; f.u += s.u;
+    f.states[a.state] = (f.states[a.state] ?? 0) + 1;
+    if (trouble(a, now)) f.trouble++;
+  }
+  f.busy = f.o + f.p + f.f + f.l;
+  f.usable = f.busy + f.i;
+  f.total = f.usable + f.u;
+  return f;
+}

@@ -1,0 +1,152 @@
+/* Agents as rows of a table, trouble first. Rows are kept by agent and patched. */
+import { Cells, ratio } from './cells.js';
+import { button, el, icon, setAttr, setClass, setIcon, setKids, setText, show } from './dom.js';
+import { count } from './figures.js';
+import { detail, glyph, model, report, resting, serving, trouble, word } from './fleet.js';
+
+/** @typedef {import('./fleet.js').Agent} Agent */
+
+const MOST = 200;
+/** Rows that are patched in one frame at most. */
+const SLICE = 20;
+/** Milliseconds that an order lasts at least. */
+const SETTLED = 5000;
+const HEADS = [['', 'Agent'], ['', 'State'], ['num', 'Busy'], ['', 'Slots'], ['hm', 'Model'], ['hm late', 'Report'], ['num', '']];
+
+const compare = new Intl.Collator('en', { numeric: true }).compare;
+/** Names as people order them. @param {Agent} a @param {Agent} b */
+export const byName = (a, b) => compare(a.agent_name, b.agent_name) || (a.agent_id < b.agent_id ? -1 : 1);
+
+/** @param {Agent} a @param {number} now */
+function rank(a, now) {
+  const wrong = trouble(a, now);
+  if (wrong) return wrong === 'bad' ? 0 : 1;
+  return a.draining ? 2 : resting(a) ? 4 : 3;
+}
+
+class Row {
+  /** @param {(id: string) => void} ask @param {string} id */
+  constructor(ask, id) {
+    /** @type {Agent | null} what was drawn last */
+    this.seen = null;
+    /** Nothing in it changes with time alone. */
+    this.calm = false;
+    this._name = el('span', 'name');
+    this._address = el('span', 'addr mono');
+    this._icon = icon('ready');
+    this._word = el('span');
+    this._detail = el('small');
+    this._state = el('span', 'st', this._icon, this._word, this._detail);
+    this._ratio = el('td', 'num');
+    this._cells = new Cells();
+    this._model = el('td', 'model mono hm');
+    this._report = el('span', 'late');
+    this._act = button('act', '', () => ask(id));
+    this.node = el('tr', '', el('td', 'who', this._name, this._address), el('td', 'stc', this._state), this._ratio,
+      el('td', 'sl', this._cells.node), this._model, el('td', 'hm lateb', this._report), el('td', 'num ac', this._act));
+  }
+
+  /** @param {Agent} a @param {number} now */
+  patch(a, now) {
+    const wrong = trouble(a, now);
+    this.seen = a;
+    this.calm = !a.issues.length && serving(a);
+    setClass(this.node, wrong ? `trouble ${wrong}` : '');
+    setText(this._name, a.agent_name);
+    setText(this._address, a.external_llamacpp_addr);
+    setIcon(this._icon, glyph(a));
+    setText(this._word, word(a));
+    setText(this._detail, detail(a, now));
+    setClass(this._state, `st ${wrong}`);
+    setText(this._ratio, ratio(a));
+    this._cells.patch(a);
+    setText(this._model, model(a));
+    setAttr(this._model, 'title', a.models.join(', '));
+    setText(this._report, report(a, now));
+    setClass(this._report, a.state === 'stale' ? 'late warn' : 'late');
+    setText(this._act, a.draining ? 'Resume' : 'Drain');
+    setClass(this._act, a.draining ? 'act on' : 'act');
+    setAttr(this._act, 'aria-label', `${a.draining ? 'Resume' : 'Drain'} ${a.agent_name}`);
+  }
+}
+
+export class Rows {
+  /** @param {(id: string) => void} ask what a row's button does */
+  constructor(ask) {
+    this._ask = ask;
+    /** @type {Map<string, Row>} */
+    this._rows = new Map();
+    this._body = el('tbody');
+    const heads = HEADS.map(([cls, text]) => {
+      const th = el('th', cls, text);
+      th.setAttribute('scope', 'col');
+      return th;
+    });
+    heads[HEADS.length - 1].append(el('span', 'vh', 'Drain or resume'));
+    this._table = el('table', '', el('thead', '', el('tr', '', ...heads)), this._body);
+    this._more = el('p', 'more');
+    this.node = el('div', '', this._table, this._more);
+    /** @type {string[]} */
+    this._order = [];
+    /** @type {Agent[]} */
+    this._list = [];
+    this._next = 0;
+    this._sortedAt = -Infinity;
+    this._key = '';
+  }
+
+  /**
+   * @param {Agent[]} list those to show
+   * @param {string} key changes when other agents are chosen
+   * @param {number} now
+   */
+  draw(list, key, now) {
+    const byId = new Map(list.map(a => [a.agent_id, a]));
+    this._sort(list, byId, key, now);
+    this._list = this._order.slice(0, MOST).map(id => /** @type {Agent} */ (byId.get(id)));
+    this._next = 0;
+    const nodes = this._list.map(a => {
+      const row = this._rows.get(a.agent_id) ?? new Row(this._ask, a.agent_id);
+      this._rows.set(a.agent_id, row);
+      return row.node;
+    });
+    for (const id of this._rows.keys()) if (!byId.has(id)) this._rows.delete(id);
+    setKids(this._body, nodes);
+    show(this._more, list.length > MOST);
+    setText(this._more, list.length > MOST ? `${count(list.length - MOST)} more; filter to see them, or use the map.` : '');
+  }
+
+  /**
+   * Patch some rows of what is to be drawn.
+   * @param {number} now
+   * @returns {boolean} there are more
+   */
+  slice(now) {
+    for (let left = SLICE; left && this._next < this._list.length; this._next++) {
+      const a = this._list[this._next];
+      const row = this._rows.get(a.agent_id);
+      if (!row || (row.seen === a && row.calm)) continue;
+      row.patch(a, now);
+      left--;
+    }
+    return this._next < this._list.length;
+  }
+
+  /** A row does not move under somebody's hand. @param {Agent[]} list @param {Map<string, Agent>} byId @param {string} key @param {number} now */
+  _sort(list, byId, key, now) {
+    const asked = key !== this._key;
+    const held = this._table.matches(':hover') || this._table.contains(document.activeElement);
+    const due = performance.now() - this._sortedAt > SETTLED;
+    if (!asked && (held || !due)) {
+      const kept = new Set(this._order);
+      this._order = this._order.filter(id => byId.has(id));
+      this._order.push(...list.filter(a => !kept.has(a.agent_id)).sort(byName).map(a => a.agent_id));
+      return;
+    }
+    const ranks = new Map(list.map(a => [a, rank(a, now)]));
+    const rankOf = (/** @type {Agent} */ a) => /** @type {number} */ (ranks.get(a));
+    this._order = [...list].sort((a, b) => rankOf(a) - rankOf(b) || byName(a, b)).map(a => a.agent_id);
+    this._sortedAt = performance.now();
+    this._key = key;
+  }
+}

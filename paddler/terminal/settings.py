@@ -1,0 +1,59 @@
+"""The options of `paddler dashboard`, and the settings made of them."""
+
+from __future__ import annotations
+
+import attrs
+from twisted.python import usage
+
+from paddler.coercions import boolean, choice, host, path_of_secret, port, read_secret
+from paddler.options import Option, PaddlerOptions
+from paddler.values import Address
+
+__all__ = ["DashboardOptions", "DashboardSettings"]
+
+
+@attrs.frozen
+class DashboardSettings:
+    """What the dashboard needs to know.
+
+    :param management: the balancer's management server.
+    :param token: its bearer token.
+    :param ascii: draw with plain characters.
+    """
+
+    management: Address
+    token: str | None = attrs.field(default=None, repr=False)
+    ascii: bool = False
+
+
+class DashboardOptions(PaddlerOptions):
+    """The options of `paddler dashboard`."""
+
+    synopsis = "Usage: paddler dashboard [options]"
+    table = (
+        Option("management-host", host, "127.0.0.1", "The balancer's management host."),
+        Option("management-port", port, 8085, "The balancer's management port."),
+        Option("management-scheme", choice("http", "https"), "http", "http or https."),
+        Option(
+            "management-token-file",
+            path_of_secret,
+            None,
+            "A file that holds the management server's bearer token.",
+        ),
+        Option("ascii", boolean, False, "Draw with plain ASCII characters."),
+    )
+
+    def settings(self) -> DashboardSettings:
+        """The settings that these options make.
+
+        :raises usage.UsageError: when the token's file can't be read any more.
+        """
+        path = self["management-token-file"]
+        try:
+            token = None if path is None else read_secret(path)
+        except ValueError as error:
+            raise usage.UsageError(f"--management-token-file: needs {error}") from None
+        management = Address(
+            self["management-host"], self["management-port"], self["management-scheme"]
+        )
+        return DashboardSettings(management, token, self["ascii"])

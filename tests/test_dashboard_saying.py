@@ -1,0 +1,128 @@
+"""What the dashboard makes of what it is told, tried in its own modules in a real Chromium."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from tests.paging import PageCase
+
+__all__ = ["SayingTests"]
+
+#: What the page's modules make of agents and a queue.
+_SAY = """
+const [agents, queue, done] = arguments;
+const load = name => import(new URL(`dashboard/${name}.js`, document.baseURI));
+Promise.all(['scene', 'fleet', 'verdict', 'cells'].map(load)).then(([s, f, v, c]) => {
+  const scene = new s.Scene();
+  scene.hear();
+  scene.replaceAgents(agents.map((a, n) => ({ ...a, agent_id: `id${n}` })));
+  scene.setQueue({ limit: 1000, ...queue });
+  const facts = f.facts(scene.agents.values(), scene.now());
+  const first = agents[0];
+  done({
+    sentence: v.verdict(scene, facts, Date.now() / 1000).parts.map(p => p[0]).join(''),
+    cells: [...'opfliu'].map(k => facts[k]),
+    words: first && [f.word(first), c.ratio(first), f.trouble(first, scene.now())],
+  });
+});
+"""
+
+
+def agent(state: str, busy: int, issue: str = "") -> dict[str, Any]:
+    """An agent of four slots as the API shows one."""
+    found = {"issue": issue, "since": time.time() - 5, "seen_by": "agent"}
+    return {
+        "agent_name": "gpu",
+        "external_llamacpp_addr": "10.0.0.1:8088",
+        "state": state,
+        "issues": [found] if issue else [],
+        "slots_total": 4,
+        "slots_processing": busy,
+        "in_flight": busy,
+        "promised": 0,
+        "foreign_busy": 0,
+        "client_left": 0,
+        "models": [],
+        "quarantined_until": None,
+        "draining": state == "draining",
+        "last_update": time.time(),
+    }
+
+
+class SayingTests(PageCase):
+    """Sentences, words and counts."""
+
+    async def say(self, agents: list[dict[str, Any]], waiting: int = 0, oldest: float = 0) -> Any:
+        """The verdict on these agents; a state and, with a colon, an issue stand for one."""
+        return await self.do(
+            lambda: self.browser.driver.execute_async_script(
+                _SAY, agents, {"requests_waiting": waiting, "oldest_wait_seconds": oldest}
+            )
+        )
+
+    async def test_verdicts(self) -> None:
+        """One sentence, the worst news first."""
+        await self.open()
+        await self.sees("#live", "Live")
+        ready, full = agent("ready", 1), agent("full", 4)
+        bad = agent("unreachable", 0, "unreachable")
+        for agents, waiting, oldest, sentence in (
+            ([], 0, 0, "No agents yet."),
+            ([], 3, 12, "No agents yet. 3 requests waiting, the oldest for 12 s."),
+            ([bad], 0, 0, "No agent can take a request. Nobody is waiting."),
+            ([bad, ready], 0, 0, "1 agent needs attention. Nobody is waiting."),
+            (
+                [bad, bad, full],
+                37,
+                41,
+                "2 agents need attention. 37 requests waiting, the oldest for 41 s.",
+            ),
+            (
+                [full],
+                9,
+                0.2,
+                "Full: 4 of 4 slots busy. 9 requests waiting, the oldest for under 1 s.",
+            ),
+            ([ready, full], 0, 0, "5 of 8 slots busy. Nobody is waiting."),
+            (
+                [ready, agent("loading", 0, "loading")],
+                0,
+                0,
+                "1 of 4 slots busy. Nobody is waiting.",
+            ),
+            ([ready, agent("ready", 2, "timeout")], 0, 0, "1 agent needs attention."),
+            ([agent("draining", 2)], 0, 0, "No agent can take a request."),
+            ([agent("sleeping", 0)], 0, 0, "0 of 4 slots busy."),
+        ):
+            said = await self.say(agents, waiting, oldest)
+            self.assertTrue(said["sentence"].startswith(sentence), (said, sentence))
+            total = sum(a["slots_total"] for a in agents)
+            self.assertEqual(sum(said["cells"]), total)
+            self.assertEqual(sum(said["cells"][:4]), sum(a["slots_processing"] for a in agents))
+
+    async def test_running_in_trouble(self) -> None:
+        """Answers that still run on a server in trouble are counted; the rest is out."""
+        await self.open()
+        await self.sees("#live", "Live")
+        said = await self.say([agent("quarantined", 3, "quarantined")])
+        self.assertEqual(said["cells"], [3, 0, 0, 0, 0, 1])
+        self.assertEqual(said["words"], ["Quarantined", "3 / 4", "warn"])
+
+    async def test_drained_and_stopped(self) -> None:
+        """A server that was drained may be stopped: that is no trouble."""
+        await self.open()
+        await self.sees("#live", "Live")
+        stopped = {**agent("unreachable", 0, "unreachable"), "draining": True}
+        said = await self.say([stopped, agent("ready", 1)])
+        self.assertEqual(said["sentence"], "1 of 4 slots busy. Nobody is waiting.")
+        self.assertEqual(said["words"], ["Drained", "– / 4", ""])
+
+    async def test_served_in_spite(self) -> None:
+        """A server whose key is refused but that is served is amber, and red when it is not."""
+        await self.open()
+        await self.sees("#live", "Live")
+        served = await self.say([agent("ready", 1, "unauthorized")])
+        self.assertEqual(served["words"], ["Ready", "1 / 4", "warn"])
+        unserved = await self.say([agent("unreachable", 0, "unauthorized")])
+        self.assertEqual(unserved["words"], ["Key refused", "– / 4", "bad"])
