@@ -20,6 +20,7 @@ __all__ = [
     "port",
     "positive",
     "read_secret",
+    "secret",
     "size",
     "text",
     "whole",
@@ -143,20 +144,30 @@ def text(raw: str) -> str:
     return raw
 
 
-def read_secret(path: Path) -> str:
+def secret(raw: str | None) -> str | None:
+    """A secret as it is given, without the blanks around it; None stays None.
+
+    :raises ValueError: saying what fits.
+    """
+    if raw is None:
+        return None
+    bare = raw.strip()
+    if not bare or not bare.isascii() or not bare.isprintable() or " " in bare:
+        raise ValueError("one line of printable ASCII without spaces")
+    return bare
+
+
+def read_secret(path: Path) -> str | None:
     """The one line that a secret's file holds.
 
     :raises ValueError: saying what is wrong with the file.
     """
     try:
-        secret = path.read_text(encoding="utf-8").strip()
+        return secret(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"a file that can be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise ValueError("a text file") from None
-    if not secret or not secret.isascii() or not secret.isprintable() or " " in secret:
-        raise ValueError("a file that holds one line of printable ASCII without spaces")
-    return secret
 
 
 def path_of_secret(raw: str) -> Path:

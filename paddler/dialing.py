@@ -15,6 +15,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import TimeoutError as ConnectTimedOut
 from twisted.internet.interfaces import (
     IAddress,
     IHostResolution,
@@ -69,7 +70,7 @@ class NamedEndpoint:
     :param reactor: connects TCP and looks up names.
     :param host: a name, which may have underscores, or an IP address.
     :param port: a TCP port.
-    :param timeout: seconds for the last of its addresses.
+    :param timeout: seconds for its look-up, and again for the last of its addresses.
     """
 
     _reactor: Any
@@ -81,18 +82,25 @@ class NamedEndpoint:
         """Connect, once.
 
         :raises DNSLookupError: when the name is not known.
+        :raises TimeoutError: twisted.internet's, when nobody says so in time.
         :raises ConnectError: what the last address said.
         """
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
-        *others, last = await look_up(self._reactor, self._host)
+        looking = Deferred.fromCoroutine(look_up(self._reactor, self._host))
+        *others, last = await looking.addTimeout(
+            self._timeout, self._reactor, onTimeoutCancel=self._not_found_in_time
+        )
         for host in others:
             try:
                 return await self._try(host, PATIENCE, factory)
             except ConnectError:
                 continue
         return await self._try(last, self._timeout, factory)
+
+    def _not_found_in_time(self, result: object, timeout: float) -> list[str]:
+        raise ConnectTimedOut(string=f"no address found for {self._host} in {timeout:g} s")
 
     def _try(self, host: str, seconds: float, factory: IProtocolFactory) -> Deferred[IProtocol]:
         kind: type[Any] = TCP6ClientEndpoint if isIPv6Address(host) else TCP4ClientEndpoint

@@ -57,7 +57,7 @@ class QueueFull(PaddlerError):
     def __str__(self) -> str:
         if not self.limit:
             return "all slots are busy and waiting is turned off"
-        return f"all slots are busy and the buffer's limit of {self.limit} {self.unit} is reached"
+        return f"the buffer is full: its limit is {self.limit} {self.unit}"
 
 
 @attrs.define(eq=False, str=False)

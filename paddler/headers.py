@@ -41,6 +41,8 @@ def end_to_end(headers: Headers) -> Headers:
         for value in headers.getRawHeaders(b"connection", ())
         for word in value.split(b",")
     }
+    # Of one hop or not, a request without it is none.
+    named.discard(b"host")
     passed = Headers()
     for name, values in headers.getAllRawHeaders():
         if (lower := name.lower()) not in _HOP_BY_HOP and lower not in named:

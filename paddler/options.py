@@ -18,7 +18,7 @@ import attrs
 from twisted.python import usage
 
 from paddler import __version__
-from paddler.coercions import boolean, is_boolean, text
+from paddler.coercions import boolean, is_boolean, read_secret, secret, text
 
 __all__ = ["Option", "PaddlerOptions"]
 
@@ -74,6 +74,7 @@ class PaddlerOptions(usage.Options):
         self._by_name = {option.name: option for option in self.table}
         self.given: set[str] = set()
         self.remarks: list[str] = []
+        self.secrets: dict[str, str | None] = {}
         self._raw: dict[str, list[str]] = {}
         super().__init__()
 
@@ -172,6 +173,22 @@ class PaddlerOptions(usage.Options):
         except ValueError as error:
             got = "the value given does not fit" if option.secret else f"got {raw!r}"
             raise usage.UsageError(f"{source}: {got}; it needs {error}") from None
+
+    def read_secrets(self, *names: str) -> None:
+        """Read secrets, each from the file that `--NAME-file` names or from the environment.
+
+        :raises usage.UsageError: one does not fit, or is given in both ways.
+        """
+        for name in names:
+            option, variable = f"{name}-file", Option(name, text, None, "").variable
+            given, path = self.environment.get(variable), self[option]
+            if given is not None and path is not None:
+                raise usage.UsageError(f"--{option} and {variable} contradict each other; give one")
+            try:
+                self.secrets[name] = secret(given) if path is None else read_secret(path)
+            except ValueError as error:
+                source = variable if path is None else f"--{option}"
+                raise usage.UsageError(f"{source}: it needs {error}") from None
 
     def exclude(self, name: str, *others: str) -> None:
         """Refuse `name` beside any of `others`.

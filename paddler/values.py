@@ -95,7 +95,7 @@ class Report:
         :raises MalformedReport: naming the field and what it must be.
         """
         try:
-            return _report_decoder.decode(text)
+            report = _report_decoder.decode(text)
         except UnicodeDecodeError:
             raise MalformedReport("a report is JSON in UTF-8") from None
         except RecursionError:
@@ -106,6 +106,12 @@ class Report:
             raise MalformedReport(f"{field}: {problem}" if field else problem) from None
         except msgspec.DecodeError as error:
             raise MalformedReport(f"a report is JSON: {error}") from None
+        try:
+            report.external.host.encode("idna")  # as the resolver does, without good words for it
+        except UnicodeError:
+            problem = "the parts of a name have 1 to 63 characters"
+            raise MalformedReport(f"external.host: {problem}") from None
+        return report
 
     def to_json(self) -> bytes:
         """The report as it goes over the wire."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.agent.settings import AgentOptions, AgentSettings
@@ -146,10 +145,13 @@ class AgentOptionsTests(SynchronousTestCase):
         said = self.refusal("--management-host=a_b", "--management-scheme=https")
         self.assertIn("--management-host: got 'a_b'", said)
 
-    def test_secret_gone(self) -> None:
-        """A file that vanished after it was checked is a line, too."""
-        path = self.secret("t")
-        options = parsed(f"--management-token-file={path}")
-        path.unlink()
-        error = self.assertRaises(usage.UsageError, options.settings)
-        self.assertIn("--management-token-file", str(error))
+    def test_token_in_the_environment(self) -> None:
+        """The balancer's token may come from the environment."""
+        settings = parsed(environment={"PADDLER_MANAGEMENT_TOKEN": "s3cret"}).settings()
+        self.assertEqual(settings.management_token, "s3cret")
+
+    def test_address_of_nobody(self) -> None:
+        """What a server listens on is not always what others can connect to."""
+        for host in ("0.0.0.0", "::"):
+            said = self.refusal(f"--external-llamacpp-host={host}")
+            self.assertIn(f"--external-llamacpp-host: got {host!r}", said)

@@ -162,6 +162,22 @@ class ServiceTests(TestCase):
         self.assertFalse(running.received.endswith(b"0\r\n\r\n"))
         await calls[0].lost
 
+    async def test_stop_cuts_http_1_0(self) -> None:
+        """A client that would take a clean end for the end of the answer is reset."""
+        service = self.start("--shutdown-grace=100ms")
+        server = await self.server(service)
+        calls: list[Call] = []
+        server.on_request = calls.append
+        client = await self.connect()
+        client.send(b"POST /completion HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}")
+        await until(lambda: len(calls) == 1)
+        calls[0].start_stream()
+        calls[0].chunk(b"data: 1\n\n")
+        await client.until(b"data: 1")
+        await service.stopService()
+        await client.closed
+        self.assertFalse(client.properly)
+
     async def test_stop_lets_a_slow_client_finish(self) -> None:
         """What was written to a client that reads slowly is not lost by a stop."""
         service = self.start("--shutdown-grace=10s")

@@ -129,6 +129,21 @@ class SettingsTests(SynchronousTestCase):
         self.assertEqual(settings.token, "s3cret")
         self.assertNotIn("s3cret", repr(settings))
 
+    def test_token_in_the_environment(self) -> None:
+        """The token may come from the environment instead, but not from both."""
+        options = BalancerOptions()
+        options.environment = {"PADDLER_MANAGEMENT_TOKEN": "s3cret"}
+        options.parseOptions([])
+        self.assertEqual(options.settings().token, "s3cret")
+        path = Path(self.mktemp())
+        path.write_text("other\n")
+        for value, words in (("two words", ()), ("s3cret", (f"--management-token-file={path}",))):
+            options = BalancerOptions()
+            options.environment = {"PADDLER_MANAGEMENT_TOKEN": value}
+            error = self.assertRaises(SystemExit, options.parseOptions, words)
+            self.assertIn("PADDLER_MANAGEMENT_TOKEN", str(error.code))
+            self.assertNotIn(value, str(error.code))
+
     def test_refused(self) -> None:
         """What contradicts itself, does not fit, or is not built yet."""
         for words, named in (
@@ -136,6 +151,8 @@ class SettingsTests(SynchronousTestCase):
             (("--reverseproxy-endpoint=unix:/p", "--reverseproxy-host=h"), "--reverseproxy-host"),
             (("--balancing=prefix",), "--balancing"),
             (("--max-tries=0",), "--max-tries"),
+            (("--max-request-body=300MiB",), "--request-buffer-bytes"),
+            (("--request-buffer-bytes=1MiB",), "--max-request-body"),
             (("--statsd-prefix=a b",), "--statsd-prefix"),
             (("--statsd-prefix=a..b",), "--statsd-prefix"),
             (("--fast-lane=true",), "not built"),

@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionRefusedError, DNSLookupError
+from twisted.internet.error import TimeoutError as ConnectTimedOut
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock, StringTransport
@@ -99,6 +100,17 @@ class NamedEndpointTests(SynchronousTestCase):
         """A name without addresses."""
         error = self.failureResultOf(self.connect("nobody"), DNSLookupError)
         self.assertIn("nobody", str(error.value))
+
+    def test_look_up_takes_too_long(self) -> None:
+        """Nobody waits for a resolver longer than for a connection."""
+        connecting = self.connect("slow")
+        self.reactor.advance(4.9)
+        self.assertNoResult(connecting)
+        self.reactor.advance(0.1)
+        error = self.failureResultOf(connecting, ConnectTimedOut)
+        self.assertIn("no address found for slow in 5 s", str(error.value))
+        self.resolver.slow[0].resolutionComplete()
+        self.assertEqual(self.dialed(), [])
 
     def test_given_up_while_looking_up(self) -> None:
         """A look-up that ends when nobody waits for it comes to nothing."""

@@ -17,7 +17,7 @@ class TokenTests(ManagementCase):
     def test_without(self) -> None:
         """Without the token nothing is told and nothing is done, on any path."""
         self.assertEqual(self.report().error, (401, "unauthorized"))
-        for path in ("/api/v1/agents", "/dashboard", "/nothing", "/health/x", "/"):
+        for path in ("/api/v1/agents", "/dashboard/x", "/nothing", "/health/x", "/"):
             got = self.ask("GET", path)
             self.assertEqual(got.error, (401, "unauthorized"), path)
             self.assertEqual(got.header("www-authenticate"), "Bearer")

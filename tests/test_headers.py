@@ -31,6 +31,11 @@ class EndToEndTests(SynchronousTestCase):
         passed = {name.lower(): values for name, values in end_to_end(came).getAllRawHeaders()}
         self.assertEqual(passed, {b"set-cookie": [b"a=1", b"b=2"], b"x-three": [b"3"]})
 
+    def test_host_is_kept(self) -> None:
+        """Nobody can have the Host taken out by naming it in Connection."""
+        passed = end_to_end(Headers({b"Connection": [b"host"], b"Host": [b"h"]}))
+        self.assertEqual(passed.getRawHeaders(b"host"), [b"h"])
+
 
 class RequestIdTests(SynchronousTestCase):
     """Whose id a request bears."""

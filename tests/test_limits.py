@@ -63,6 +63,8 @@ class HeadTests(RefusedCase):
             b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
             b"GET / HTTP/1.1\nHost: h\n\n",
             b"GET / HTTP/1.1\r\nHost: h\nX: y\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: h\n\n",
+            b"GET / HTTP/1.1\r\nHost: h\r\n\n",
             b"GET / HTTP/1.1\r\nHost: h\r\nno colon\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost: h\r\nX y: z\r\n\r\n",
             b"nonsense\r\n\r\n",

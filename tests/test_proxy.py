@@ -79,6 +79,13 @@ class PassingTests(ProxyCase):
         await self.ask(post("/completion", b'{"id_slot":3,"top_p":0.10,"prompt":"a"}'))
         self.assertEqual(server.calls[0].body, b'{"top_p":0.10,"prompt":"a"}')
 
+    async def test_id_slot_behind_blanks(self) -> None:
+        """Nor can it by what JSON passes over before it begins."""
+        server = await self.server()
+        for before in (b" " * 9999, b"\xef\xbb\xbf"):
+            await self.ask(post("/completion", before + b'{"id_slot":3,"prompt":"a"}'))
+            self.assertEqual(server.calls[-1].body, b'{"prompt":"a"}')
+
     async def test_chunked_request_and_large_body(self) -> None:
         """A body without a length, and one that is spilled to disk, arrive whole."""
         server = await self.server()
@@ -287,7 +294,8 @@ class LeavingTests(ProxyCase):
 
     async def test_while_a_prompt_is_evaluated(self) -> None:
         """The server's connection is closed at once; its slot is not trusted to be free."""
-        for begin in ("plain", "headers", "pings", "answer"):
+        progress = b'data: {"content":"","prompt_progress":{"total":9}}\n\n'
+        for begin in ("plain", "headers", "pings", "halved ping", "progress", "answer"):
             server = await self.server(name=begin)
             client = await self.client()
             client.send(post("/completion"))
@@ -298,6 +306,16 @@ class LeavingTests(ProxyCase):
                 call.start_stream()
                 call.chunk(b": ping\n\n")
                 await client.until(b"ping")
+            elif begin == "halved ping":
+                call.start_stream()
+                call.chunk(b":")
+                await client.until(b":\r\n")
+                call.chunk(b"\n\n")
+                await client.until(b"2\r\n\n\n")
+            elif begin == "progress":
+                call.start_stream()
+                call.chunk(progress)
+                await client.until(b"prompt_progress")
             elif begin == "answer":
                 call.answer(200, b"half", {b"Content-Length": b"10"})
                 await client.until(b"half")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-import sys
 from typing import Any
 
 import attrs
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python import usage
 
 from paddler.agent.polling import PollingService
 from paddler.agent.reporter import ReportingService
@@ -97,10 +95,7 @@ def makeService(options: AgentOptions, reactor: Any = None) -> IService:
 
         reactor = the_reactor
         on_signals(reactor, reactor.stop, lambda: None)
-    try:
-        settings = options.settings()
-    except usage.UsageError as error:
-        sys.exit(str(error))
+    settings = options.settings()
     for remark in options.remarks:
         log.info("{remark}", remark=remark)
     return AgentService(reactor, settings)

@@ -6,12 +6,11 @@ Nothing below the root sees options; nothing here knows what the settings are fo
 from __future__ import annotations
 
 import socket
-from pathlib import Path
 
 import attrs
 from twisted.python import usage
 
-from paddler.coercions import choice, duration, host, path_of_secret, port, read_secret, text
+from paddler.coercions import choice, duration, host, path_of_secret, port, text
 from paddler.options import Option, PaddlerOptions
 from paddler.values import Address, agent_id_for
 
@@ -125,6 +124,12 @@ class AgentOptions(PaddlerOptions):
     def postOptions(self) -> None:
         """Check what no option can check alone."""
         self.exclude("local-llamacpp-api-key", "local-llamacpp-api-key-file")
+        if self["external-llamacpp-host"] in ("0.0.0.0", "::"):
+            raise usage.UsageError(
+                f"--external-llamacpp-host: got {self['external-llamacpp-host']!r}; it needs the "
+                "address that the balancer connects to, and nobody can connect to that one"
+            )
+        self.read_secrets("management-token", "local-llamacpp-api-key")
         for side in ("local-llamacpp", "management"):
             if self[f"{side}-scheme"] == "https" and "_" in self[f"{side}-host"]:
                 raise usage.UsageError(
@@ -133,10 +138,7 @@ class AgentOptions(PaddlerOptions):
                 )
 
     def settings(self) -> AgentSettings:
-        """The settings that these options make.
-
-        :raises usage.UsageError: when a secret's file can't be read any more.
-        """
+        """The settings that these options make."""
         local = self._address("local-llamacpp")
         external = Address(
             self["external-llamacpp-host"] or local.host,
@@ -150,19 +152,9 @@ class AgentOptions(PaddlerOptions):
             management=self._address("management"),
             name=name,
             interval=self["reporting-interval"],
-            llamacpp_key=self["local-llamacpp-api-key"]
-            or self._secret("local-llamacpp-api-key-file"),
-            management_token=self._secret("management-token-file"),
+            llamacpp_key=self["local-llamacpp-api-key"] or self.secrets["local-llamacpp-api-key"],
+            management_token=self.secrets["management-token"],
         )
 
     def _address(self, side: str) -> Address:
         return Address(self[f"{side}-host"], self[f"{side}-port"], self[f"{side}-scheme"])
-
-    def _secret(self, name: str) -> str | None:
-        path: Path | None = self[name]
-        if path is None:
-            return None
-        try:
-            return read_secret(path)
-        except ValueError as error:
-            raise usage.UsageError(f"--{name}: got {str(path)!r}; it needs {error}") from None

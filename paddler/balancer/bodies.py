@@ -11,7 +11,13 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Cooperator
 from twisted.web.client import FileBodyProducer
 
-__all__ = ["RequestBody", "Sending"]
+__all__ = ["BOM", "RequestBody", "Sending"]
+
+
+#: Some writers begin UTF-8 with it, and llama-server passes over it.
+BOM = b"\xef\xbb\xbf"
+#: Bytes that are read at a time to see how a body begins.
+BLOCK = 4096
 
 
 @attrs.frozen
@@ -75,7 +81,10 @@ class RequestBody:
     def may_be_json_object(self) -> bool:
         """Whether it begins like one, told without reading it all."""
         self.content.seek(0)
-        return self.content.read(64).lstrip().startswith(b"{")
+        block = self.content.read(BLOCK).removeprefix(BOM)
+        while block and not block.lstrip():
+            block = self.content.read(BLOCK)
+        return block.lstrip().startswith(b"{")
 
     def sending(self, clock: IReactorTime) -> Sending | None:
         """Writes the body once, from its start; None: there is none."""

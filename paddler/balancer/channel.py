@@ -6,6 +6,7 @@ client that keeps us waiting is let go, and what is refused is refused before it
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from io import BytesIO
 from typing import IO, TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ LINE_LIMIT = 32 * 1024
 #: a hundred.
 HEAD_LIMIT = 64 * 1024
 HEADERS_LIMIT = 100
+_BARE_NEWLINE = re.compile(rb"(?<!\r)\n")
 #: Seconds that a refused client gets to read why, while what it still sends is thrown away. Closed
 #: at once, the connection would be reset and the answer lost on its way.
 LINGER = 2.0
@@ -127,7 +129,8 @@ class Channel(HTTPChannel):
     _refused = False
     _head_size = 0
     _head_lines = 0
-    _ends_in_cr = False
+    #: The end of the head's bytes so far, to see what stands before the next.
+    _head_end = b""
     _stall: IDelayedCall | None = None
     _last: IDelayedCall | None = None
 
@@ -160,10 +163,16 @@ class Channel(HTTPChannel):
         LineReceiver.dataReceived(self, data)
 
     def _has_bare_newline(self, data: bytes) -> bool:
-        """Whether the head's lines end in LF alone: such a head would never end."""
-        inside = b"\r" + data if self._ends_in_cr else data
-        self._ends_in_cr = data.endswith(b"\r")
-        return b"\n" in inside and b"\r\n" not in inside
+        """Whether a line of the head ends in LF alone: such a head might never end."""
+        head, known = self._head_end + data, len(self._head_end)
+        self._head_end = head[-3:]
+        end = head.find(b"\r\n\r\n")
+        return _BARE_NEWLINE.search(head, known, len(head) if end < 0 else end) is not None
+
+    def allHeadersReceived(self) -> None:
+        """The head is here, whole."""
+        self._head_end = b""
+        super().allHeadersReceived()
 
     def lineReceived(self, line: bytes) -> None:
         """A line of a head."""

@@ -19,6 +19,7 @@ from paddler.balancer.answers import error_body, send_error, send_json, status_o
 from paddler.balancer.attempts import Attempt, Patience, Running
 from paddler.balancer.channel import PlainRequest
 from paddler.balancer.exchange import Exchange
+from paddler.balancer.relay import cut
 from paddler.balancer.requests import Destination, Doors, Target, destination, target_of
 from paddler.errors import PaddlerError, Stopping, UpstreamFailed, UpstreamTruncated
 from paddler.headers import REQUEST_ID, request_id
@@ -165,7 +166,7 @@ class ProxyResource(Resource):
         if request.startedWriting:
             account.cut = True
             if not isinstance(error, UpstreamTruncated):
-                request.loseConnection()
+                cut(request, told=False)
             failure.trap(CancelledError, PaddlerError)
         elif isinstance(error, PaddlerError):
             account.code, _ = status_of(error)

@@ -22,7 +22,7 @@ from paddler.balancer.channel import PlainRequest
 from paddler.errors import UpstreamFailed, UpstreamTruncated
 from paddler.interfaces import IAnswer, IBodyReceiver
 
-__all__ = ["Relay"]
+__all__ = ["Relay", "cut"]
 
 _EVENT_STREAM = b"text/event-stream"
 #: Bytes of an error's body that are held; llama-server's have a few hundred.
@@ -109,8 +109,7 @@ class Relay:
             self._start()
         if self._streams:
             self._tail = data[-4:] if len(data) >= 4 else (self._tail + data)[-4:]
-            # Comments come while the prompt is evaluated, and then say nothing of tokens.
-            self.tokens_flowing = self.tokens_flowing or not data.startswith(b":")
+            self.tokens_flowing = self.tokens_flowing or _has_tokens(data)
         self._account.sent += len(data)
         self._request.write(data)
 
@@ -131,18 +130,9 @@ class Relay:
             error = UpstreamTruncated(self._upstream, problem)
             if self._streams:
                 self._request.write(self._last_event(error))
-            self._cut()
+            self._request.unregisterProducer()
+            cut(self._request, told=self._streams)
             self._done.errback(error)
-
-    def _cut(self) -> None:
-        """End the client's connection such that the answer can't pass for whole."""
-        self._request.unregisterProducer()
-        if self._request.clientproto == b"HTTP/1.0" and not self._streams:
-            # With neither length nor chunks a clean close would be its end.
-            self._request.channel.transport.abortConnection()
-        else:
-            # Without the last chunk, or short of its length, it shows.
-            self._request.loseConnection()
 
     def _last_event(self, error: UpstreamTruncated) -> bytes:
         """An event that says that the stream was cut, as llama-server says its errors."""
@@ -190,3 +180,24 @@ class Relay:
     def _finish(self) -> None:
         self._request.unregisterProducer()
         self._request.finish()
+
+
+def _has_tokens(data: bytes) -> bool:
+    """Whether bytes of a stream begin with an event that is no news of the prompt.
+
+    Comments and, where they are asked for, reports of progress come while it is evaluated.
+    """
+    return data.startswith((b"data:", b"event:")) and b'"prompt_progress"' not in data
+
+
+def cut(request: PlainRequest, *, told: bool) -> None:
+    """End a client's connection such that its answer can't pass for whole.
+
+    :param told: the client was told so by an event.
+    """
+    if request.clientproto == b"HTTP/1.0" and not told:
+        # With neither length nor chunks a clean close would be its end.
+        request.channel.transport.abortConnection()
+    else:
+        # Without the last chunk, or short of its length, it shows.
+        request.loseConnection()

@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 import attrs
 import msgspec
 
+from paddler.balancer.bodies import BOM
 from paddler.errors import AdminEndpointDisabled, MalformedRequest, SlotsEndpointDisabled
 
 __all__ = ["Destination", "Doors", "Target", "destination", "target_of", "weigh"]
@@ -28,6 +29,7 @@ _HEALTH = frozenset(("/health", "/v1/health"))
 _ADMIN = frozenset(("/metrics", "/lora-adapters", "/tools", "/cors-proxy"))
 _ADMIN_BELOW = ("/slots/", "/models/", "/cvectors")
 _NUMBERS_BEGIN_WITH = tuple(b"%c" % sign for sign in b"-0123456789")
+_COUNT = re.compile(rb"([0-9]{1,5})(?:\.0{1,9})?")
 _ODD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 #: Bytes of a value that are looked at to see what kind it is: JSON allows blanks before it.
 _OPENING = 64
@@ -131,11 +133,11 @@ def weigh(path: str, body: bytes) -> tuple[int, bytes]:
     takes one slot and is passed on as it is, for llama-server to say what is wrong with it.
     """
     try:
-        fields = _body_decoder.decode(body)
+        fields = _body_decoder.decode(body.removeprefix(BOM))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return 1, body
     if fields.id_slot is not msgspec.UNSET:
-        rest = _fields_decoder.decode(body)
+        rest = _fields_decoder.decode(body.removeprefix(BOM))
         del rest["id_slot"]
         body = msgspec.json.encode(rest)
     answers = max(_number(fields.n), _number(fields.n_cmpl))
@@ -151,9 +153,9 @@ def weigh(path: str, body: bytes) -> tuple[int, bytes]:
 
 
 def _number(raw: msgspec.Raw | msgspec.UnsetType) -> int:
-    """A count; 1 where it is none."""
-    text = b"" if raw is msgspec.UNSET else bytes(raw)
-    return max(1, int(text)) if text.isdigit() and len(text) < 6 else 1
+    """A count, which llama-server also takes as 2.0; 1 where it is none."""
+    found = _COUNT.fullmatch(b"" if raw is msgspec.UNSET else bytes(raw))
+    return max(1, int(found[1])) if found else 1
 
 
 def _opening(raw: msgspec.Raw) -> bytes:

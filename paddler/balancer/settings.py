@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import attrs
+from twisted.python import usage
 
 from paddler.balancer.attempts import Patience
 from paddler.balancer.limits import Limits
@@ -21,7 +21,6 @@ from paddler.coercions import (
     path_of_secret,
     port,
     positive,
-    read_secret,
     size,
     text,
     whole,
@@ -217,7 +216,6 @@ class BalancerOptions(PaddlerOptions):
             "fairness-bound",
             "fast-lane",
             "model-routing",
-            "models",
             "prefix-memory",
         )
     )
@@ -226,14 +224,20 @@ class BalancerOptions(PaddlerOptions):
         """Refuse what contradicts itself."""
         for side in ("management", "reverseproxy"):
             self.exclude(f"{side}-endpoint", f"{side}-host", f"{side}-port")
+        largest, room = self["max-request-body"], self["request-buffer-bytes"]
+        if largest > room:
+            raise usage.UsageError(
+                f"--max-request-body: {largest} bytes and --request-buffer-bytes: {room} "
+                "contradict each other; the buffer needs room for one such body"
+            )
+        self.read_secrets("management-token")
 
     def settings(self) -> BalancerSettings:
         """The settings that these options mean."""
-        token_file: Path | None = self["management-token-file"]
         return BalancerSettings(
             management=self._endpoint("management"),
             reverseproxy=self._endpoint("reverseproxy"),
-            token=None if token_file is None else read_secret(token_file),
+            token=self.secrets["management-token"],
             allowed_origins=self["management-cors-allowed-host"],
             dashboard=self["management-dashboard-enable"],
             ways=Ways(

@@ -34,6 +34,7 @@ class ConnectionSite(Site):
 
     protocol: Any = Channel
     displayTracebacks = False
+    noisy = False
     _log = Logger()
 
     def __init__(
