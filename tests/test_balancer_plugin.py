@@ -178,6 +178,15 @@ class ServiceTests(TestCase):
         await client.closed
         self.assertFalse(client.properly)
 
+    async def test_stop_while_a_request_comes(self) -> None:
+        """A client that is still sending its request is told, and not cut without a word."""
+        service = self.start("--shutdown-grace=10s")
+        client = await self.connect()
+        client.send(post("/completion", b"x" * 1000)[:-1])
+        await until(lambda: service.admission.bodies.used == 1000)
+        await service.stopService()
+        self.assertTrue((await client.until(b"shutting_down")).startswith(b"HTTP/1.1 503"))
+
     async def test_stop_lets_a_slow_client_finish(self) -> None:
         """What was written to a client that reads slowly is not lost by a stop."""
         service = self.start("--shutdown-grace=10s")

@@ -202,6 +202,11 @@ class Channel(HTTPChannel):
             self._head_size = self._head_lines = 0
             super().allContentReceived()
 
+    @property
+    def is_reading(self) -> bool:
+        """A request has begun to come and is not here yet."""
+        return self._head_size > 0
+
     # What is refused.
 
     def refuse(self, error: PaddlerError) -> None:

@@ -14,7 +14,7 @@ from twisted.web.server import Site
 
 from paddler.balancer.channel import Channel, PlainRequest
 from paddler.balancer.limits import BodyBudget, Limits
-from paddler.errors import PaddlerError, QueueFull
+from paddler.errors import PaddlerError, QueueFull, Stopping
 
 __all__ = ["ConnectionSite"]
 
@@ -110,9 +110,15 @@ class ConnectionSite(Site):
             closed.callback(None)
 
     def close(self) -> Deferred[None]:
-        """Close all connections once what was written to them is sent; fires when they are."""
+        """Close all connections once what was written to them is sent; fires when they are.
+
+        Who is still sending a request is told that nobody will answer it.
+        """
         for channel in list(self._channels):
-            channel.loseConnection()
+            if channel.is_reading:
+                channel.refuse(Stopping())
+            else:
+                channel.loseConnection()
         if not self._channels:
             return succeed(None)
         self._closed = Deferred()
