@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +24,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater, react
 from twisted.python.failure import Failure
 
+from paddler.llamaserver import free_port
 from paddler.values import Address, Report, agent_id_for
 
 __all__ = ["main"]
@@ -41,14 +41,6 @@ def cpu_seconds(pid: int) -> float:
     """The time that a process has spent on a core."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @attrs.define(eq=False)

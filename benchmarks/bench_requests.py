@@ -15,7 +15,6 @@ import argparse
 import os
 import pstats
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater, react
 from twisted.python.failure import Failure
 
+from paddler.llamaserver import free_port
 from paddler.values import Address, Report
 
 __all__ = ["main"]
@@ -116,14 +116,6 @@ def cpu_seconds(pid: int) -> float:
     """The time that a process has spent on a core."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def report(management: int, port: int, slots: int) -> None:

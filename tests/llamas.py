@@ -20,16 +20,17 @@ from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
-from twisted.internet.error import ConnectError, ProcessExitedAlready
-from twisted.internet.protocol import ProcessProtocol, Protocol
+from twisted.internet.error import ConnectError
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from paddler.children import tied_to_parent
 from paddler.llamaserver import NO_LLAMA_SERVER, find_llama_server, free_port
 from paddler.tinymodel import write_tiny_model
+from tests.processes import ChildProcess, Watched
 
 __all__ = ["RealLlama", "fetch", "free_port", "tiny_model", "until", "wait_until_healthy"]
 
@@ -130,34 +131,15 @@ async def wait_until_healthy(port: int, *, path: str = "/health", within: float 
     await until(healthy, within=within, what=f"200 on port {port}")
 
 
-class _Watched(ProcessProtocol):
-    """Keeps what the process prints and tells when it ended."""
-
-    def __init__(self) -> None:
-        self.output = b""
-        self.ended: Deferred[None] = Deferred()
-
-    def outReceived(self, data: bytes) -> None:
-        self.output += data
-
-    errReceived = outReceived
-
-    def processEnded(self, reason: Failure) -> None:
-        self.ended.callback(None)
-
-
-class RealLlama:
-    """One real llama-server on a tiny model.
-
-    It can be started again after a stop, on the same port.
+class RealLlama(ChildProcess):
+    """One real llama-server on a tiny model, always on the same port.
 
     :ivar port: where it listens, known from the beginning.
     """
 
     def __init__(self, port: int | None = None) -> None:
+        super().__init__()
         self.port = port or free_port()
-        self._watched: _Watched | None = None
-        self._process: Any = None
 
     def start(
         self, *arguments: str, slots: int = 2, model: Path | None = None, wait: bool = True
@@ -182,7 +164,7 @@ class RealLlama:
         words = tied_to_parent() + program.command(
             model or tiny_model(), self.port, *usual, *arguments
         )
-        self._watched = _Watched()
+        self._watched = Watched()
         self._process = reactor.spawnProcess(
             self._watched, words[0], words, env=dict(program.environment)
         )
@@ -190,7 +172,7 @@ class RealLlama:
             try:
                 await self._healthy()
             except AssertionError as error:
-                said = self._watched.output.decode(errors="replace")
+                said = b"".join(self._watched.output).decode(errors="replace")
                 await self.stop()
                 raise AssertionError(f"llama-server: {error}\n{said[-2000:]}") from None
             self._record()
@@ -214,28 +196,6 @@ class RealLlama:
                 return False
 
         await until(ready, within=STARTUP, what="a healthy start")
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        assert self._process is not None and self._process.pid, "it does not run"
-        return int(self._process.pid)
-
-    def signal(self, number: int) -> None:
-        """Send it a signal, such as `signal.SIGSTOP`; nothing happens when it has ended."""
-        if self._process is not None:
-            try:
-                self._process.signalProcess(number)
-            except ProcessExitedAlready:
-                pass
-
-    def ended(self) -> Deferred[None]:
-        """Fire once the process is gone (at once when there is none)."""
-        if self._watched is None or self._watched.ended.called:
-            return succeed(None)
-        waiting: Deferred[None] = Deferred()
-        self._watched.ended.addCallback(lambda _: waiting.callback(None))
-        return waiting
 
     async def _stop(self) -> None:
         self.signal(signal.SIGKILL)

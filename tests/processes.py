@@ -21,7 +21,9 @@ from paddler.children import tied_to_parent
 from tests.commands import environment
 
 __all__ = [
+    "ChildProcess",
     "PaddlerProcess",
+    "Watched",
     "cpu_seconds",
     "descriptors",
     "memory",
@@ -32,7 +34,7 @@ __all__ = [
 reactor = cast(Any, _reactor)
 
 
-class _Watched(ProcessProtocol):
+class Watched(ProcessProtocol):
     """Keeps what the process prints and tells when it ended."""
 
     def __init__(self) -> None:
@@ -50,23 +52,12 @@ class _Watched(ProcessProtocol):
         self.ended.callback(None)
 
 
-class PaddlerProcess:
-    """`paddler WORDS`, run by this Python; it can be started again after it has ended.
+class ChildProcess:
+    """A child that is watched; it can be started again after it has ended."""
 
-    :param words: the command and its options.
-    :ivar output: what all its runs have printed.
-    """
-
-    def __init__(self, *words: str) -> None:
-        self._words = words
-        self._watched: _Watched | None = None
+    def __init__(self) -> None:
+        self._watched: Watched | None = None
         self._process: Any = None
-        self._printed: list[list[bytes]] = []
-
-    @property
-    def output(self) -> str:
-        """What it has printed, over all its runs."""
-        return b"".join(b"".join(run) for run in self._printed).decode(errors="replace")
 
     @property
     def pid(self) -> int:
@@ -74,21 +65,8 @@ class PaddlerProcess:
         assert self._process is not None and self._process.pid, "it does not run"
         return int(self._process.pid)
 
-    @property
-    def exit_code(self) -> int | None:
-        """How it ended; None: it runs, or a signal ended it."""
-        return None if self._watched is None else self._watched.exit_code
-
-    def start(self) -> None:
-        """Start it; it is not ready when this returns."""
-        assert self._watched is None or self._watched.ended.called, "it runs already"
-        self._watched = _Watched()
-        self._printed.append(self._watched.output)
-        words = [*tied_to_parent(), sys.executable, "-m", "paddler", *self._words]
-        self._process = reactor.spawnProcess(self._watched, words[0], words, env=environment())
-
     def signal(self, number: int) -> None:
-        """Send it a signal; nothing happens when it has ended."""
+        """Send it a signal, such as `signal.SIGSTOP`; nothing happens when it has ended."""
         if self._process is not None:
             try:
                 self._process.signalProcess(number)
@@ -102,6 +80,37 @@ class PaddlerProcess:
         waiting: Deferred[None] = Deferred()
         self._watched.ended.addCallback(lambda _: waiting.callback(None))
         return waiting
+
+
+class PaddlerProcess(ChildProcess):
+    """`paddler WORDS`, run by this Python.
+
+    :param words: the command and its options.
+    :ivar output: what all its runs have printed.
+    """
+
+    def __init__(self, *words: str) -> None:
+        super().__init__()
+        self._words = words
+        self._printed: list[list[bytes]] = []
+
+    @property
+    def output(self) -> str:
+        """What it has printed, over all its runs."""
+        return b"".join(b"".join(run) for run in self._printed).decode(errors="replace")
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended; None: it runs, or a signal ended it."""
+        return None if self._watched is None else self._watched.exit_code
+
+    def start(self) -> None:
+        """Start it; it is not ready when this returns."""
+        assert self._watched is None or self._watched.ended.called, "it runs already"
+        self._watched = Watched()
+        self._printed.append(self._watched.output)
+        words = [*tied_to_parent(), sys.executable, "-m", "paddler", *self._words]
+        self._process = reactor.spawnProcess(self._watched, words[0], words, env=environment())
 
     def kill(self) -> Deferred[None]:
         """Kill it and wait until it is gone; may be called at any time, and again."""

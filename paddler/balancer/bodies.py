@@ -68,6 +68,14 @@ class RequestBody:
 
     content: IO[bytes]
     size: int
+    _fingerprint: int | None = attrs.field(default=None, init=False)
+
+    @property
+    def fingerprint(self) -> int:
+        """Tells it from other bodies; a large one is read for it, once."""
+        if self._fingerprint is None:
+            self._fingerprint = hash(self.read())
+        return self._fingerprint
 
     def replaced(self, body: bytes) -> RequestBody:
         """Another body in its place."""

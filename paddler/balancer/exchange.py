@@ -133,19 +133,23 @@ class Exchange:
         try:
             held = await attempt.run(target, body)
         except UpstreamFailed as error:
-            return _Failed(fault_of(error), hash(body.read()), str(error), error)
+            return _Failed(fault_of(error), body.fingerprint, str(error), error)
         finally:
             self._running.discard(attempt)
         if held is None:
             return None
-        where, cause = str(attempt.upstream.address), hash(body.read())
+        where = str(attempt.upstream.address)
         fault = fault_in_answer(attempt.code, held, attempt.seconds, body)
         if fault == "loading":
             loading = UpstreamFailed(where, "it is loading its model")
-            return _Failed(fault, cause, str(loading), loading)
+            return _Failed(fault, body.fingerprint, str(loading), loading)
+        failed = None
+        if fault is not None:
+            problem = f"llama-server at {where} answered {attempt.code} within milliseconds"
+            # Before the answer is whole: then the request's body is gone.
+            failed = _Failed(fault, body.fingerprint, problem, None)
         attempt.send_held(held)
-        problem = f"llama-server at {where} answered {attempt.code} within milliseconds"
-        return None if fault is None else _Failed(fault, cause, problem, None)
+        return failed
 
     def _may_try_again(self, failed: _Failed) -> bool:
         if failed.error is None or isinstance(failed.error, UpstreamTruncated):

@@ -21,7 +21,7 @@ from paddler.balancer.accounts import Ledger, Ledgers
 from paddler.balancer.admission import Admission
 from paddler.balancer.history import History, HistoryService
 from paddler.balancer.limits import BodyBudget, Limits
-from paddler.balancer.management import management_resource
+from paddler.balancer.management import REPORT_LIMIT, management_resource
 from paddler.balancer.metrics import MetricsText
 from paddler.balancer.proxy import ProxyResource
 from paddler.balancer.settings import BalancerOptions, BalancerSettings
@@ -43,8 +43,8 @@ Options = BalancerOptions
 #: Seconds that clients get to take what was written to them before a stop closes on them.
 FLUSH_TIME = 2.0
 
-#: Of agents and operators: a report is a few hundred bytes.
-_MANAGEMENT_LIMITS = Limits(body=2**20, quiet=60.0, connections=100_000)
+#: Of agents and operators, who send nothing larger than reports.
+_MANAGEMENT_LIMITS = Limits(body=REPORT_LIMIT, quiet=60.0, connections=100_000)
 
 
 class BalancerService(Service):
