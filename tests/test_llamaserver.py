@@ -37,8 +37,11 @@ class PortTests(SynchronousTestCase):
     """Ports that nothing listens on."""
 
     def test_different(self) -> None:
-        """Ports that are asked for together differ."""
-        self.assertEqual(len(set(free_ports(50))), 50)
+        """Ports that are asked for differ, together or one after the other."""
+        ports = [*free_ports(2000), *(free_port() for _ in range(2000))]
+        self.assertEqual(len(set(ports)), 4000)
+        wanted = free_port()
+        self.assertEqual(len(set(free_ports(3, [wanted, wanted]))), 3)
 
     def test_wanted(self) -> None:
         """The one that is wanted is given while it is free."""
