@@ -1,49 +1,140 @@
-"""Seams with more than one home, or that will have."""
+"""Seams with more than one home."""
 
 from __future__ import annotations
 
+import attrs
 from twisted.internet.defer import Deferred
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer
+from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface
 
+from paddler.errors import PaddlerError
+from paddler.headers import Pairs
 from paddler.values import Address
 
-__all__ = ["IAnswer", "IBodyReceiver", "IUpstreamHop"]
+__all__ = ["Head", "IAnswerReceiver", "IBody", "ICall", "IClientRequest", "IFlow", "IUpstreamHop"]
 
 
-class IBodyReceiver(Interface):
-    """Takes an answer's body as it comes."""
+@attrs.frozen
+class Head:
+    """The head of an answer.
 
-    def data_received(data: bytes) -> None:
-        """Some bytes of the body, at once."""
+    :param code: its status.
+    :param phrase: the words behind it.
+    :param headers: without those that are between two neighbours only.
+    :param length: bytes of its body; None: that is not known before its end.
+    :param chunked: its body comes in HTTP/1.1's chunks, which can be had as they are.
+    """
 
-    def body_ended(problem: str | None) -> None:
-        """Nothing more comes; called once.
+    code: int
+    phrase: bytes
+    headers: Pairs
+    length: int | None
+    chunked: bool = False
 
-        :param problem: None when the body is complete, else why it is not.
+
+class IBody(Interface):
+    """A request's body, which can be sent as often as it takes."""
+
+    size = Attribute("Its bytes, an int.")
+    fingerprint = Attribute("An int that tells it from other bodies.")
+
+    def read() -> bytes:
+        """All of it."""
+
+    def may_be_json_object() -> bool:
+        """Whether it begins like one, told without reading it all."""
+
+    def replaced(body: bytes) -> IBody:
+        """Another body in its place."""
+
+
+class IFlow(Interface):
+    """Something that can be told to send less."""
+
+    def pause() -> None:
+        """Send nothing more for now."""
+
+    def resume() -> None:
+        """Go on."""
+
+
+class IClientRequest(Interface):
+    """A client's request, and the way back to that client."""
+
+    method = Attribute("Its method, bytes.")
+    uri = Attribute("Its target as it came, bytes.")
+    pairs = Attribute("Its headers, as `paddler.headers.Pairs`.")
+    body = Attribute("Its body, an `IBody`.")
+    client_host = Attribute("The client's address, bytes.")
+    secure = Attribute("It came over TLS, a bool.")
+    its_id = Attribute("The client's id for it if that is a good one, else ours, bytes.")
+    takes_frames = Attribute("Chunks may be given to `write` with their frames, a bool.")
+
+    def let_go() -> None:
+        """Its body counts no more among those that wait."""
+
+    def hold_again() -> None:
+        """Its body waits once more."""
+
+    def respond(code: int, headers: Pairs, body: bytes) -> None:
+        """Answer, whole."""
+
+    def begin(head: Head, agent: bytes, framed: bool, flow: IFlow) -> None:
+        """Begin an answer: its body follows by `write`, and `finish` or `cut` end it.
+
+        :param agent: the name of the agent whose llama-server answers.
+        :param framed: the body comes in chunks, framed as HTTP/1.1 has them.
+        :param flow: told when the client takes less than it is sent.
+        """
+
+    def write(data: bytes) -> None:
+        """Some of the body."""
+
+    def finish() -> None:
+        """The answer is whole."""
+
+    def cut(event: bytes | None) -> None:
+        """End the connection such that the answer can't pass for whole.
+
+        :param event: the last that the client is sent; None: nothing more.
         """
 
 
-class IAnswer(Interface):
-    """The head of a llama-server's answer, and its body to come."""
+class IAnswerReceiver(Interface):
+    """Hears what becomes of a request that was sent."""
 
-    code = Attribute("The status code, an int.")
-    phrase = Attribute("The status phrase, bytes.")
-    headers = Attribute("The headers, without those between us and llama-server only.")
-    length = Attribute("How many bytes the body has; None when that is not known before its end.")
+    takes_frames = Attribute(
+        "Chunks come with their frames, by `framed_received`, a bool; asked after `head_received`."
+    )
 
-    def deliver(receiver: IBodyReceiver) -> None:
-        """Let the body come. Called once."""
+    def head_received(head: Head) -> None:
+        """The answer has begun."""
 
-    def pause() -> None:
-        """Read no more from llama-server for now."""
+    def data_received(data: bytes) -> None:
+        """Some bytes of its body."""
 
-    def resume() -> None:
-        """Read on."""
+    def framed_received(data: bytes) -> None:
+        """Bytes as they came, with the frames of chunks; what is in them was received before."""
+
+    def broke(failure: Failure) -> None:
+        """An error of ours came out of one of these; nothing more comes."""
+
+    def answer_ended(problem: PaddlerError | None) -> None:
+        """Nothing more comes; called once, and never after `ICall.abort`.
+
+        :param problem: None when the answer is whole; else a `PaddlerError` that says why it
+            is not: `UpstreamRefused` and `UpstreamTimedOut` before anything was sent,
+            `UpstreamFailed` after that, `NoConnection` where the fault is ours.
+        """
+
+
+class ICall(IFlow):
+    """A request that was sent to an upstream."""
+
+    in_frame = Attribute("The last bytes that came end within a chunk, a bool.")
 
     def abort() -> None:
-        """Cut the connection to llama-server; the receiver hears no more."""
+        """Close the connection; the receiver hears no more."""
 
 
 class IUpstreamHop(Interface):
@@ -53,16 +144,14 @@ class IUpstreamHop(Interface):
         upstream: Address,
         method: bytes,
         target: bytes,
-        headers: Headers,
-        body: IBodyProducer | None,
-    ) -> Deferred[IAnswer]:
-        """Send one request; cancelling the Deferred closes the connection.
+        headers: Pairs,
+        body: IBody,
+        receiver: IAnswerReceiver,
+    ) -> ICall:
+        """Send one request.
 
         :param target: path and query, as they go into the request line.
         :param headers: Host included; sent as they are.
-        :raises UpstreamRefused: no connection was made; nothing was sent.
-        :raises UpstreamTimedOut: likewise, for it took too long.
-        :raises UpstreamFailed: the connection was lost before the answer's head was whole.
         """
 
     def close() -> Deferred[None]:

@@ -14,7 +14,8 @@ from paddler.scheduling.fleet import FORGET_AFTER, Fleet
 from paddler.scheduling.granting import KEPT
 from paddler.scheduling.history import GRAIN
 from paddler.scheduling.idle import IdleIndex
-from paddler.scheduling.scheduler import Outcome, Scheduler
+from paddler.scheduling.outcomes import Outcome
+from paddler.scheduling.scheduler import Scheduler
 from paddler.scheduling.slots import SLACK, Lease, Upstream
 from paddler.scheduling.waiting import HEAVIEST, Waiter
 from paddler.values import BLOCKING_ISSUES

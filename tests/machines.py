@@ -12,7 +12,7 @@ from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
 from paddler.errors import QueueFull
 from paddler.scheduling.fleet import FORGET_AFTER
-from paddler.scheduling.scheduler import Outcome
+from paddler.scheduling.outcomes import Grant, Outcome
 from paddler.scheduling.slots import LEFT_WITHOUT_SAMPLE, Upstream
 from paddler.scheduling.trust import Fault
 from paddler.scheduling.waiting import Waiter
@@ -58,16 +58,23 @@ class SchedulerMachine(AgentRules):
 
     # Requests.
 
-    @rule(weights=st.lists(_WEIGHTS, min_size=1, max_size=4))
-    def request(self, weights: list[int]) -> None:
-        """Requests come."""
+    @rule(weights=st.lists(_WEIGHTS, min_size=1, max_size=4), at_once=st.booleans())
+    def request(self, weights: list[int], at_once: bool) -> None:
+        """Requests come; those that need not wait may be asked for in the short way."""
         for weight in weights:
-            self.enter(Waiter(weight, self.now))
+            self.enter(Waiter(weight, self.now), at_once)
 
-    def enter(self, waiter: Waiter) -> None:
+    def enter(self, waiter: Waiter, at_once: bool = False) -> None:
         """It is granted something, waits, or is refused."""
+        nobody_waits = not self.waiters
         self.places[waiter] = len(self.places)
         self.waiters.append(waiter)
+        if at_once:
+            lease = self.scheduler.grant_at_once(waiter, self.now)
+            if lease is not None:
+                assert nobody_waits and not waiter.waiting
+                self.follow(Outcome((Grant(waiter, lease),)))
+                return
         waiting = len(self.waiters)
         try:
             outcome = self.scheduler.request(waiter, self.now)

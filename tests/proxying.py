@@ -16,10 +16,11 @@ from twisted.internet.task import Clock, deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from paddler.balancer.accounts import Ledger
+from paddler.balancer.accounts import Ledger, Ledgers
 from paddler.balancer.admission import Admission
+from paddler.balancer.exchanges import Exchanges, Ways
 from paddler.balancer.limits import BodyBudget, Limits
-from paddler.balancer.proxy import ProxyResource, Ways
+from paddler.balancer.proxy import ProxyResource
 from paddler.balancer.sites import ConnectionSite
 from paddler.balancer.upstream import AgentHop
 from paddler.scheduling.policies import IdleSlots
@@ -140,9 +141,14 @@ class ProxyCase(TestCase):
         self.admission = Admission(self.clock, self.scheduler, self.buffer_timeout, bodies)
         self.addCleanup(self.admission.stop)
         hop = AgentHop(reactor, self.connect_timeout)
-        self.proxy = ProxyResource(self.clock, self.admission, hop, self.ways, self.ledger)
+        self.proxy = Exchanges(self.clock, self.admission, hop, self.ways, self.ledger or Ledgers())
         self.site = ConnectionSite(
-            self.proxy, reactor, "public", self.limits, bodies, self.admission.no_room_for_body
+            ProxyResource(self.proxy),
+            reactor,
+            "public",
+            self.limits,
+            bodies,
+            self.admission.no_room_for_body,
         )
         self.listening = reactor.listenTCP(0, self.site, interface="127.0.0.1")
         self.site.port = self.listening

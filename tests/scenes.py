@@ -8,8 +8,9 @@ from typing import Any
 import attrs
 
 from paddler.scheduling.notes import Note
+from paddler.scheduling.outcomes import Grant, Outcome
 from paddler.scheduling.policies import IdleSlots
-from paddler.scheduling.scheduler import Grant, Outcome, Scheduler
+from paddler.scheduling.scheduler import Scheduler
 from paddler.scheduling.slots import Lease, Upstream
 from paddler.scheduling.trust import Fault, Trust
 from paddler.scheduling.views import AgentView

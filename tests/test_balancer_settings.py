@@ -7,9 +7,9 @@ from pathlib import Path
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from paddler.balancer.attempts import Patience
+from paddler.balancer.doubts import Patience
+from paddler.balancer.exchanges import Ways
 from paddler.balancer.limits import Limits
-from paddler.balancer.proxy import Ways
 from paddler.balancer.requests import Doors
 from paddler.balancer.settings import BalancerOptions, BalancerSettings
 from paddler.balancer.statsd import StatsdSettings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from paddler.balancer.proxy import Ways
+from paddler.balancer.exchanges import Ways
 from paddler.values import Address, Report
 from tests.faults import FaultCase, answer_ok, error_in, full_port, post_number
 from tests.llamas import until

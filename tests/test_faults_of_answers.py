@@ -6,7 +6,7 @@ from io import BytesIO
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from paddler.balancer.bodies import RequestBody
+from paddler.balancer.bodies import FileBody
 from paddler.balancer.faults import FAST, fault_in_answer, fault_of
 from paddler.errors import UpstreamFailed, UpstreamRefused, UpstreamTimedOut, UpstreamTruncated
 
@@ -44,7 +44,7 @@ class FaultInAnswerTests(SynchronousTestCase):
         self, code: int, answer: bytes, seconds: float = 0.001, request: bytes = _CHAT
     ) -> str | None:
         """What that says of the server."""
-        body = RequestBody(BytesIO(request), len(request))
+        body = FileBody(BytesIO(request), len(request))
         return fault_in_answer(code, answer, seconds, body)
 
     def test_table(self) -> None:
@@ -81,7 +81,7 @@ class FaultInAnswerTests(SynchronousTestCase):
 
     def test_whole_request(self) -> None:
         """Any JSON will do, and the request is left as it was."""
-        body = RequestBody(BytesIO(_CHAT), len(_CHAT))
+        body = FileBody(BytesIO(_CHAT), len(_CHAT))
         self.assertEqual(fault_in_answer(500, b"", 0.0, body), "error")
         self.assertEqual(body.read(), _CHAT)
         for request in (b"[]", b"1", b' {"a":"\xc3\xa4"} '):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from paddler.balancer.proxy import Ways
+from paddler.balancer.exchanges import Ways
 from paddler.testing import Call, ScriptedServer
 from tests.faults import FaultCase, answer_ok, error_in, post_bytes, post_number
 from tests.llamas import until

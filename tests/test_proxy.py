@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.internet.task import deferLater
 
-from paddler.balancer.proxy import Ways
+from paddler.balancer.exchanges import Ways
 from paddler.balancer.requests import Doors
 from paddler.testing import Call
 from tests.llamas import until

@@ -25,7 +25,8 @@ from twisted.python.failure import Failure
 from paddler.balancer.limits import BodyBudget
 from paddler.errors import QueueFull, Stopping, WaitedTooLong
 from paddler.scheduling.notes import Note
-from paddler.scheduling.scheduler import Grant, Outcome, Scheduler
+from paddler.scheduling.outcomes import NOTHING, Grant, Outcome
+from paddler.scheduling.scheduler import Scheduler
 from paddler.scheduling.slots import Lease, State, Upstream
 from paddler.scheduling.trust import Fault
 from paddler.scheduling.views import AgentView, FleetView, QueueView
@@ -58,6 +59,7 @@ class Admission:
     _grants: deque[Grant] = attrs.field(factory=deque, init=False)
     _firing: bool = attrs.field(default=False, init=False)
     _timer: IDelayedCall | None = attrs.field(default=None, init=False)
+    _due: float | None = attrs.field(default=None, init=False)
     _stopped: bool = attrs.field(default=False, init=False)
 
     # Requests.
@@ -68,6 +70,12 @@ class Admission:
         :param weight: the slots that it will occupy.
         """
         return Waiter(weight, self._clock.seconds())
+
+    def at_once(self, waiter: Waiter) -> Lease | None:
+        """Slots for a request that need not wait; None: `acquire` has them, or an error."""
+        if self._stopped:
+            return None
+        return self._scheduler.grant_at_once(waiter, self._clock.seconds())
 
     def acquire(self, waiter: Waiter) -> Deferred[Lease]:
         """Slots for a request; cancel the Deferred when its client leaves.
@@ -218,6 +226,9 @@ class Admission:
 
     def _carry_out(self, outcome: Outcome) -> None:
         """Log what was noted, fire who was granted, set the timer anew."""
+        if outcome is NOTHING:
+            self._set_timer()
+            return
         for note in outcome.notes:
             self._say(note)
         for upstream in outcome.doubted:
@@ -261,6 +272,9 @@ class Admission:
     def _set_timer(self) -> None:
         """One timer, for what the scheduler must be asked next."""
         due = None if self._stopped else self._scheduler.next_event
+        if due == self._due and self._timer is not None:
+            return
+        self._due = due
         if self._timer is not None:
             if due is not None and self._timer.getTime() <= due:
                 return

@@ -26,7 +26,18 @@ from paddler.errors import (
     WaitedTooLong,
 )
 
-__all__ = ["STATUS", "error_body", "retry_after", "send_error", "send_json", "status_of"]
+__all__ = [
+    "JSON",
+    "STATUS",
+    "error_answer",
+    "error_body",
+    "retry_after",
+    "send_error",
+    "send_json",
+    "status_of",
+]
+
+JSON = (b"Content-Type", b"application/json")
 
 #: The status code and the word in the error's body.
 STATUS: dict[type[PaddlerError], tuple[int, str]] = {
@@ -77,6 +88,13 @@ def retry_after(error: PaddlerError) -> dict[str, str]:
     if isinstance(error, (QueueFull, WaitedTooLong)):
         return {"Retry-After": str(error.retry_after)}
     return {}
+
+
+def error_answer(error: PaddlerError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """The answer to a client whose request met an error: status, more headers, body."""
+    code, word = status_of(error)
+    more = [(name.encode(), value.encode()) for name, value in retry_after(error).items()]
+    return code, more, error_body(code, word, str(error))
 
 
 def send_error(request: Request, error: PaddlerError) -> None:

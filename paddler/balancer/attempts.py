@@ -1,202 +1,221 @@
-"""Requests on their way: each sending of one to one upstream, and its answer back."""
+"""Attempts: each sending of a request to one upstream, and its answer's way to the client.
+
+Nothing of an answer is read: bytes pass as they come, no faster than the client takes
+them. Its head is held until the first byte of its body, so that a server that dies while it
+evaluates the prompt can still be replaced. Only a short error of the server's own is held
+whole, for it may say that the model is still loading.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any, Protocol
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.web.http_headers import Headers
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from paddler.balancer.accounts import Account
-from paddler.balancer.bodies import RequestBody, Sending
-from paddler.balancer.channel import PlainRequest
-from paddler.balancer.relay import Relay
-from paddler.balancer.requests import Target
-from paddler.errors import UpstreamFailed
-from paddler.headers import REQUEST_ID, forwarded
-from paddler.interfaces import IAnswer, IUpstreamHop
+from paddler.balancer.answers import error_body, status_of
+from paddler.balancer.doubts import Watch
+from paddler.errors import PaddlerError, UpstreamFailed, UpstreamTruncated
+from paddler.interfaces import Head, IAnswerReceiver, IFlow
 from paddler.scheduling.slots import Upstream
 
-__all__ = ["Attempt", "Patience", "Running"]
+__all__ = ["Attempt", "Owner"]
+
+_EVENT_STREAM = b"text/event-stream"
+#: Bytes of an error's body that are held; llama-server's have a few hundred.
+HELD = 8192
 
 
-@attrs.frozen
-class Patience:
-    """Seconds without a byte after which a running answer is given up.
+class Owner(Protocol):
+    """Whose attempt it is."""
 
-    :param unreachable: when its agent has found the server's port closed: llama-server that
-        was told to end keeps its connections open and says nothing more.
-    :param timeout: when its agent gets no answer in time, which a long prompt can do too.
-    """
+    def answer_began(self, attempt: Attempt) -> None:
+        """The client is about to get its first bytes."""
 
-    unreachable: float = 2.0
-    timeout: float = 60.0
+    def attempt_ended(self, attempt: Attempt, error: PaddlerError | None) -> None:
+        """It is over.
 
+        :param error: None: the client has the whole answer. An `UpstreamTruncated`: it has a
+            part, and its connection was cut. Else the client was sent nothing.
+        """
 
-@attrs.define(eq=False)
-class Running:
-    """The attempts that are under way, by upstream."""
+    def attempt_broke(self, failure: Failure) -> None:
+        """It is over, for an error of ours."""
 
-    _patience: Patience
-    _attempts: dict[Upstream, set[Attempt]] = attrs.field(factory=dict, init=False)
-
-    def add(self, attempt: Attempt) -> None:
-        """One begins."""
-        self._attempts.setdefault(attempt.upstream, set()).add(attempt)
-        if attempt.upstream.doubt is not None:
-            attempt.doubted(self._patience)
-
-    def discard(self, attempt: Attempt) -> None:
-        """One has ended."""
-        there = self._attempts[attempt.upstream]
-        there.discard(attempt)
-        if not there:
-            del self._attempts[attempt.upstream]
-
-    def doubted(self, upstream: Upstream) -> None:
-        """An upstream's agent has begun to doubt that it works, or no longer does."""
-        for attempt in list(self._attempts.get(upstream, ())):
-            attempt.doubted(self._patience)
+    def attempt_held(self, attempt: Attempt, body: bytes) -> None:
+        """It is over, with an error of which the client was sent nothing: see `send_held`."""
 
 
+@implementer(IAnswerReceiver, IFlow)
 @attrs.define(eq=False)
 class Attempt:
     """One sending of a request to one upstream.
 
     :param clock: the time.
-    :param hop: the way there.
-    :param request: the client's.
+    :param owner: told how it goes.
+    :param request: the client's, an `IClientRequest`.
     :param account: kept of it.
     :param upstream: where it goes.
-    :param rewrite_host: send the upstream its own address as Host.
-    :param good: called when an answer begins that is no error of the server's.
     """
 
     _clock: IReactorTime
-    _hop: IUpstreamHop
-    _request: PlainRequest
+    _owner: Owner
+    _request: Any
     _account: Account
     upstream: Upstream
-    _rewrite_host: bool
-    _good: Callable[[], None]
+    #: Chunks may come with their frames.
+    takes_frames: bool
+    watch: Watch | None = attrs.field(default=None, init=False)
     #: The status of the answer.
     code: int = attrs.field(default=0, init=False)
+    #: The client was sent something of the answer.
+    started: bool = attrs.field(default=False, init=False)
+    #: Tokens of a stream have come: llama-server notices at once when it is closed.
+    tokens_flowing: bool = attrs.field(default=False, init=False)
+    _call: Any = attrs.field(default=None, init=False)
+    _over: bool = attrs.field(default=False, init=False)
     _began: float = attrs.field(default=0.0, init=False)
-    _relay: Relay | None = attrs.field(default=None, init=False)
-    _head: Deferred[IAnswer] | None = attrs.field(default=None, init=False)
-    _given_up: str | None = attrs.field(default=None, init=False)
-    _doubted_at: float = attrs.field(default=0.0, init=False)
-    _check: IDelayedCall | None = attrs.field(default=None, init=False)
-
-    @property
-    def tokens_flowing(self) -> bool:
-        """Tokens of a stream have come: llama-server notices at once when it is closed."""
-        return self._relay is not None and self._relay.tokens_flowing
+    #: When the last bytes came, or the head.
+    _last_byte_at: float = attrs.field(default=0.0, init=False)
+    #: The client has enough for now: that nothing comes is our own doing.
+    _paused: bool = attrs.field(default=False, init=False)
+    _streams: bool = attrs.field(default=False, init=False)
+    _head: Any = attrs.field(default=None, init=False)
+    _held: bytes | None = attrs.field(default=None, init=False)
+    _tail: bytes = attrs.field(default=b"", init=False)
 
     @property
     def seconds(self) -> float:
         """How long it has been under way."""
         return self._clock.seconds() - self._began
 
-    async def run(self, target: Target, body: RequestBody) -> bytes | None:
-        """Send the request, and its answer to the client.
-
-        :returns: None: the client has all of it; else the body of an error that was held, of
-            which the client was sent nothing: `send_held` does that.
-        :raises UpstreamFailed: it did not answer, and the client was sent nothing.
-        :raises UpstreamTruncated: its answer was cut, and so is the client's connection.
-        """
+    def begin(self, hop: Any, target: bytes, headers: Any, body: Any) -> None:
+        """Send the request; the rest is told to the owner."""
         self._began = self._clock.seconds()
-        sending = body.sending(self._clock)
-        answer: IAnswer | None = None
-        try:
-            answer = await self._send(target, sending)
-            self.code = answer.code
-            address = str(self.upstream.address)
-            self._relay = Relay(
-                self._clock,
-                self._request,
-                answer,
-                address,
-                self._ours(),
-                self._good,
-                self._account,
-            )
-            return await self._relay.run()
-        finally:
-            if self._check is not None:
-                self._check.cancel()
-                self._check = None
-            # An answer may come, and end, before all of the request was sent.
-            if sending is not None and sending.give_up() and answer is not None:
-                answer.abort()
+        address = self.upstream.address
+        self._call = hop.send(address, self._request.method, target, headers, body, self)
+
+    def abort(self) -> None:
+        """Close the connection; the owner hears no more."""
+        self._over = True
+        if self._call is not None:
+            self._call.abort()
 
     def send_held(self, body: bytes) -> None:
         """Send the client the error that was held."""
-        assert self._relay is not None
-        self._relay.send_held(body)
-
-    async def _send(self, target: Target, sending: Sending | None) -> IAnswer:
-        address = self.upstream.address
-        try:
-            self._head = self._hop.send(
-                address, self._request.method, target.sent, self._headers(), sending
-            )
-            return await self._head
-        except (CancelledError, UpstreamFailed):
-            if self._given_up is None:
-                raise
-            raise UpstreamFailed(str(address), self._given_up) from None
-
-    def _headers(self) -> Headers:
-        """What the upstream is sent."""
-        came = self._request.requestHeaders
-        own_host = self._rewrite_host or not came.hasHeader(b"host")
-        headers = forwarded(
-            came,
-            client=getattr(self._request.getClientAddress(), "host", "unknown"),
-            scheme=b"https" if self._request.isSecure() else b"http",
-            host=str(self.upstream.address).encode() if own_host else None,
-        )
-        headers.setRawHeaders(REQUEST_ID, [self._account.request_id.encode()])
-        return headers
-
-    def _ours(self) -> Headers:
-        """What the client is told beside the answer."""
-        headers = Headers({REQUEST_ID: [self._account.request_id.encode()]})
-        headers.setRawHeaders(b"x-paddler-agent", [self.upstream.name.encode()])
-        return headers
+        self._start()
+        self._account.sent += len(body)
+        self._request.write(body)
+        self._request.finish()
 
     # Doubts.
 
-    def doubted(self, patience: Patience) -> None:
-        """Its agent doubts the upstream, or no longer does."""
-        if self._check is not None:
-            self._check.cancel()
-            self._check = None
-        doubt = self.upstream.doubt
-        if doubt is not None:
-            self._doubted_at = self._clock.seconds()
-            wait = patience.unreachable if doubt == "unreachable" else patience.timeout
-            self._check = self._clock.callLater(wait, self._look, wait)
+    def heard_at(self) -> float:
+        """See `Watched`."""
+        return self._clock.seconds() if self._paused else self._last_byte_at
 
-    def _look(self, patience: float) -> None:
-        """Give up if nothing came for too long; else look again when that can be."""
-        self._check = None
-        heard = self._doubted_at
-        if self._relay is not None:
-            heard = max(heard, self._relay.last_byte_at)
-            if self._relay.paused:
-                heard = self._clock.seconds()
-        left = heard + patience - self._clock.seconds()
-        if left > 0:
-            self._check = self._clock.callLater(left, self._look, patience)
+    def give_up(self, problem: str) -> None:
+        """Treat the server as dead: close the connection to it and end as if it had."""
+        if not self._over:
+            self._call.abort()
+            self.answer_ended(UpstreamFailed(str(self.upstream.address), problem))
+
+    # From llama-server.
+
+    def head_received(self, head: Head) -> None:
+        """See `IAnswerReceiver`."""
+        self._head = head
+        self.code = head.code
+        for name, value in head.headers:
+            if len(name) == 12 and name.lower() == b"content-type":
+                self._streams = value[:17].lower() == _EVENT_STREAM
+        if head.code >= 500:
+            self._held = b""
+        if head.code >= 500 or not head.chunked:
+            self.takes_frames = False
+        self._last_byte_at = self._clock.seconds()
+
+    def data_received(self, data: bytes) -> None:
+        """See `IAnswerReceiver`."""
+        self._last_byte_at = self._clock.seconds()
+        if self._held is not None:
+            data = self._held + data
+            self._held = data if len(data) <= HELD else None
+            if self._held is not None:
+                return
+        if not self.started:
+            self._start()
+        if self._streams:
+            self._tail = data[-4:] if len(data) >= 4 else (self._tail + data)[-4:]
+            if not self.tokens_flowing:
+                self.tokens_flowing = _has_tokens(data)
+        self._account.sent += len(data)
+        if not self.takes_frames:
+            self._request.write(data)
+
+    def framed_received(self, data: bytes) -> None:
+        """See `IAnswerReceiver`."""
+        if not self.started:
+            self._start()
+        self._request.write(data)
+
+    def answer_ended(self, problem: PaddlerError | None) -> None:
+        """See `IAnswerReceiver`."""
+        if self._over:
             return
-        problem = f"nothing came for {patience:g} s, and its agent gets no answer either"
-        if self._relay is not None:
-            self._relay.give_up(problem)
-        elif self._head is not None:
-            self._given_up = problem
-            self._head.cancel()
+        self._over = True
+        if problem is None and self._held is not None:
+            self._owner.attempt_held(self, self._held)
+        elif problem is None:
+            if not self.started:
+                self._start()
+            self._request.finish()
+            self._owner.attempt_ended(self, None)
+        elif self.started and isinstance(problem, UpstreamFailed):
+            error = UpstreamTruncated(problem.upstream, problem.problem)
+            self._request.cut(self._last_event(error))
+            self._owner.attempt_ended(self, error)
+        else:
+            self._owner.attempt_ended(self, problem)
+
+    def broke(self, failure: Failure) -> None:
+        """See `IAnswerReceiver`."""
+        self._owner.attempt_broke(failure)
+
+    def _last_event(self, error: UpstreamTruncated) -> bytes | None:
+        """An event that says that the stream was cut, as llama-server says its errors."""
+        if not self._streams or self._call.in_frame:
+            return None
+        code, _ = status_of(error)
+        data = b"data: " + error_body(code, "upstream_truncated", str(error)) + b"\n\n"
+        ended = self._tail.endswith((b"\n\n", b"\r\n\r\n"))
+        return data if ended else b"\n\n" + data
+
+    # From the client's connection.
+
+    def pause(self) -> None:
+        """See `IFlow`: the client reads more slowly than llama-server writes."""
+        self._paused = True
+        self._call.pause()
+
+    def resume(self) -> None:
+        """See `IFlow`: the client has caught up."""
+        self._paused = False
+        self._last_byte_at = self._clock.seconds()
+        self._call.resume()
+
+    def _start(self) -> None:
+        self.started = True
+        self._owner.answer_began(self)
+        self._request.begin(self._head, self.upstream.name.encode(), self.takes_frames, self)
+
+
+def _has_tokens(data: bytes) -> bool:
+    """Whether bytes of a stream begin with an event that is no news of the prompt.
+
+    Comments and, where they are asked for, reports of progress come while it is evaluated.
+    """
+    return data.startswith((b"data:", b"event:")) and b'"prompt_progress"' not in data

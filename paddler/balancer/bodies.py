@@ -10,8 +10,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Cooperator
 from twisted.web.client import FileBodyProducer
+from zope.interface import implementer
 
-__all__ = ["BOM", "RequestBody", "Sending"]
+from paddler.interfaces import IBody
+
+__all__ = ["BOM", "FileBody", "MemoryBody", "Sending", "sending"]
 
 
 #: Some writers begin UTF-8 with it, and llama-server passes over it.
@@ -58,9 +61,45 @@ class Sending(FileBodyProducer):
         return True
 
 
+@implementer(IBody)
 @attrs.define(eq=False)
-class RequestBody:
-    """A request body, in memory or, when it is large, in a file.
+class MemoryBody:
+    """A body in memory."""
+
+    _data: bytes
+
+    @property
+    def size(self) -> int:
+        """See `IBody`."""
+        return len(self._data)
+
+    @property
+    def fingerprint(self) -> int:
+        """See `IBody`."""
+        return hash(self._data)
+
+    def read(self) -> bytes:
+        """See `IBody`."""
+        return self._data
+
+    def may_be_json_object(self) -> bool:
+        """See `IBody`."""
+        data = self._data
+        return data[:1] == b"{" or data.removeprefix(BOM).lstrip()[:1] == b"{"
+
+    def replaced(self, body: bytes) -> MemoryBody:
+        """See `IBody`."""
+        return MemoryBody(body)
+
+    def file(self) -> IO[bytes]:
+        """A file that reads it."""
+        return BytesIO(self._data)
+
+
+@implementer(IBody)
+@attrs.define(eq=False)
+class FileBody:
+    """A body in memory or, when it is large, in a file.
 
     :param content: the body; it belongs to the client's request, which closes it.
     :param size: its bytes.
@@ -72,34 +111,39 @@ class RequestBody:
 
     @property
     def fingerprint(self) -> int:
-        """Tells it from other bodies; a large one is read for it, once."""
+        """See `IBody`; a large one is read for it, once."""
         if self._fingerprint is None:
             self._fingerprint = hash(self.read())
         return self._fingerprint
 
-    def replaced(self, body: bytes) -> RequestBody:
-        """Another body in its place."""
-        return RequestBody(BytesIO(body), len(body))
+    def replaced(self, body: bytes) -> MemoryBody:
+        """See `IBody`."""
+        return MemoryBody(body)
 
     def read(self) -> bytes:
-        """All of it."""
+        """See `IBody`."""
         self.content.seek(0)
         return self.content.read()
 
     def may_be_json_object(self) -> bool:
-        """Whether it begins like one, told without reading it all."""
+        """See `IBody`."""
         self.content.seek(0)
         block = self.content.read(BLOCK).removeprefix(BOM)
         while block and not block.lstrip():
             block = self.content.read(BLOCK)
         return block.lstrip().startswith(b"{")
 
-    def sending(self, clock: IReactorTime) -> Sending | None:
-        """Writes the body once, from its start; None: there is none."""
-        if not self.size:
-            return None
+    def file(self) -> IO[bytes]:
+        """The file, at its start."""
         self.content.seek(0)
-        # Its usual cooperator would take the global reactor's time.
-        cooperator = Cooperator(scheduler=lambda step: clock.callLater(0, step))
-        file: Any = _KeptOpen(self.content)
-        return Sending(file, cooperator)
+        return self.content
+
+
+def sending(body: FileBody | MemoryBody, clock: IReactorTime) -> Sending | None:
+    """Writes a body once, from its start; None: there is none."""
+    if not body.size:
+        return None
+    # Its usual cooperator would take the global reactor's time.
+    cooperator = Cooperator(scheduler=lambda step: clock.callLater(0, step))
+    file: Any = _KeptOpen(body.file())
+    return Sending(file, cooperator)

@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
-from io import BytesIO
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
-from twisted.web.server import Request
 
 from paddler.balancer.answers import error_body, retry_after, status_of
-from paddler.errors import BodyTooLarge, HeadTooLarge, MalformedRequest, PaddlerError
+from paddler.balancer.plain import PlainRequest
+from paddler.errors import HeadTooLarge, MalformedRequest, PaddlerError
 
 if TYPE_CHECKING:
     from paddler.balancer.sites import ConnectionSite
 
-__all__ = ["Channel", "PlainRequest"]
+__all__ = ["Channel"]
 
 #: Bytes of a request line or a header; llama-server takes addresses of 32 KB.
 LINE_LIMIT = 32 * 1024
@@ -36,83 +35,6 @@ _BARE_NEWLINE = re.compile(rb"(?<!\r)\n")
 #: Seconds that a refused client gets to read why, while what it still sends is thrown away. Closed
 #: at once, the connection would be reset and the answer lost on its way.
 LINGER = 2.0
-
-
-class PlainRequest(Request):
-    """A request whose body nobody takes apart, and that counts it.
-
-    twisted.web reads forms before a resource sees them; a proxy must not.
-    """
-
-    content: IO[bytes]
-    channel: Any
-    #: The site that the connection came to; `channel` is gone once the connection is.
-    _site: ConnectionSite
-    _held = 0
-    _size = 0
-
-    def gotLength(self, length: int | None) -> None:
-        """The head is here: the last moment to refuse the body."""
-        self.content = BytesIO()
-        self._site = self.channel.site
-        hosts = len(self.requestHeaders.getRawHeaders(b"host", ()))
-        if hosts > 1 or (not hosts and self.channel._version == b"HTTP/1.1"):
-            self._refuse(MalformedRequest("a request needs one Host header"))
-        elif length is None or self._hold(length):
-            super().gotLength(length)
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """Some of the body has come."""
-        self._size += len(data)
-        if self._size <= self._held or self._hold(len(data)):
-            super().handleContentChunk(data)
-
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """The request is here, whole."""
-        self.content.seek(0, 0)
-        self.args = {}
-        self.method, self.uri, self.clientproto = command, path, version
-        self.path = path.partition(b"?")[0]
-        self.process()
-
-    def finish(self) -> None:
-        """The answer is whole."""
-        self.let_go()
-        super().finish()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The client has gone."""
-        self.let_go()
-        super().connectionLost(reason)
-
-    def let_go(self) -> None:
-        """The body counts no more among those that wait."""
-        if self._held:
-            self._site.bodies.used -= self._held
-            self._held = 0
-
-    def hold_again(self) -> None:
-        """The body waits once more; there is no refusing it now."""
-        self._held = self._size
-        self._site.bodies.used += self._held
-
-    def _hold(self, size: int) -> bool:
-        """Count so many more bytes of the body, or refuse it."""
-        site = self._site
-        if self._held + size > site.limits.body:
-            self._refuse(BodyTooLarge(site.limits.body))
-        elif not site.bodies.has_room(size):
-            self._refuse(site.no_room())
-        else:
-            self._held += size
-            site.bodies.used += size
-            return True
-        return False
-
-    def _refuse(self, error: PaddlerError) -> None:
-        # twisted.web would still send "100 Continue".
-        self.requestHeaders.removeHeader(b"expect")
-        self.channel.refuse(error)
 
 
 class Channel(HTTPChannel):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-from paddler.balancer.bodies import RequestBody
 from paddler.errors import UpstreamFailed, UpstreamRefused
 from paddler.scheduling.trust import Fault
 
@@ -23,12 +24,12 @@ def fault_of(error: UpstreamFailed) -> Fault:
     return "refused" if isinstance(error, UpstreamRefused) else "died"
 
 
-def fault_in_answer(code: int, answer: bytes, seconds: float, request: RequestBody) -> Fault | None:
+def fault_in_answer(code: int, answer: bytes, seconds: float, request: Any) -> Fault | None:
     """What an answer with a status from 500 says of the upstream.
 
     :param answer: its body.
     :param seconds: how long it took.
-    :param request: the request's body.
+    :param request: the request's body, an `IBody`.
     :returns: loading; error: it failed by itself; None: that can't be told, or it was the
         request, which other servers would answer no better.
     """

@@ -19,6 +19,7 @@ from paddler import __version__
 from paddler.balancer.access import AccessLog
 from paddler.balancer.accounts import Ledger, Ledgers
 from paddler.balancer.admission import Admission
+from paddler.balancer.exchanges import Exchanges
 from paddler.balancer.history import History, HistoryService
 from paddler.balancer.limits import BodyBudget, Limits
 from paddler.balancer.management import REPORT_LIMIT, management_resource
@@ -80,9 +81,9 @@ class BalancerService(Service):
         if settings.access_log:
             told.append(AccessLog())
         ledgers = Ledgers(tuple(told))
-        self.proxy = ProxyResource(reactor, self.admission, self.hop, settings.ways, ledgers)
+        self.exchanges = Exchanges(reactor, self.admission, self.hop, settings.ways, ledgers)
         self.public = ConnectionSite(
-            self.proxy,
+            ProxyResource(self.exchanges),
             reactor,
             "reverseproxy",
             settings.limits,
@@ -166,12 +167,12 @@ class BalancerService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        self.proxy.begin_stop()
+        self.exchanges.begin_stop()
         await self._reverseproxy.stop()
-        if not await self._within(self.settings.shutdown_grace, self.proxy.drained()):
+        if not await self._within(self.settings.shutdown_grace, self.exchanges.drained()):
             self._log.warn("the grace is over: what still runs is cut")
         self.admission.stop()
-        self.proxy.cut()
+        self.exchanges.cut()
         self._history.stopService()
         self._streams.stop()
         await self._management.stop()

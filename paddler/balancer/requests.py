@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 from enum import Enum
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import attrs
@@ -17,7 +18,7 @@ import msgspec
 from paddler.balancer.bodies import BOM
 from paddler.errors import AdminEndpointDisabled, MalformedRequest, SlotsEndpointDisabled
 
-__all__ = ["Destination", "Doors", "Target", "destination", "target_of", "weigh"]
+__all__ = ["Destination", "Doors", "Target", "destination", "target_of", "weigh", "weighed"]
 
 _COMPLETIONS = frozenset(("/completion", "/completions", "/v1/completions"))
 _EMBEDDINGS = frozenset(("/embedding", "/embeddings", "/v1/embeddings"))
@@ -150,6 +151,15 @@ def weigh(path: str, body: bytes) -> tuple[int, bytes]:
     if path in _RERANKS:
         return max(_items(fields.documents), _items(fields.texts)), body
     return 1, body
+
+
+def weighed(path: str, body: Any) -> tuple[int, Any]:
+    """`weigh` for an `IBody`, which is not read where it can't matter."""
+    if not body.may_be_json_object():
+        return 1, body
+    read = body.read()
+    weight, sent = weigh(path, read)
+    return weight, body if sent is read else body.replaced(sent)
 
 
 def _number(raw: msgspec.Raw | msgspec.UnsetType) -> int:

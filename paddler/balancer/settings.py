@@ -7,9 +7,9 @@ import re
 import attrs
 from twisted.python import usage
 
-from paddler.balancer.attempts import Patience
+from paddler.balancer.doubts import Patience
+from paddler.balancer.exchanges import Ways
 from paddler.balancer.limits import Limits
-from paddler.balancer.proxy import Ways
 from paddler.balancer.requests import Doors
 from paddler.balancer.statsd import StatsdSettings
 from paddler.coercions import (

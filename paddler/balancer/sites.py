@@ -12,8 +12,9 @@ from twisted.web.http import Request
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
-from paddler.balancer.channel import Channel, PlainRequest
+from paddler.balancer.channel import Channel
 from paddler.balancer.limits import BodyBudget, Limits
+from paddler.balancer.plain import PlainRequest
 from paddler.errors import PaddlerError, QueueFull, Stopping
 
 __all__ = ["ConnectionSite"]

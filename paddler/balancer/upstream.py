@@ -10,11 +10,10 @@ from __future__ import annotations
 from typing import Any, cast
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import (
     ConnectBindError,
     ConnectError,
-    ConnectingCancelledError,
     ConnectionDone,
     DNSLookupError,
 )
@@ -32,13 +31,20 @@ from twisted.web.client import (
 )
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer, IResponse
+from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface import implementer
 
+from paddler.balancer.bodies import Sending, sending
 from paddler.dialing import Dialing
-from paddler.errors import NoConnection, UpstreamFailed, UpstreamRefused, UpstreamTimedOut
-from paddler.headers import end_to_end
-from paddler.interfaces import IAnswer, IBodyReceiver, IUpstreamHop
+from paddler.errors import (
+    NoConnection,
+    PaddlerError,
+    UpstreamFailed,
+    UpstreamRefused,
+    UpstreamTimedOut,
+)
+from paddler.headers import Pairs, end_to_end, pairs_of
+from paddler.interfaces import Head, ICall, IUpstreamHop
 from paddler.values import Address
 
 __all__ = ["AgentHop"]
@@ -94,94 +100,146 @@ class AgentHop:
         upstream: Address,
         method: bytes,
         target: bytes,
-        headers: Headers,
-        body: IBodyProducer | None,
-    ) -> Deferred[IAnswer]:
+        headers: Pairs,
+        body: Any,
+        receiver: Any,
+    ) -> _Call:
         """See `IUpstreamHop`."""
         line = _Line(self._reactor, upstream, self._connect_timeout)
+        call = _Call(upstream, line, sending(body, self._reactor), receiver)
         pool = HTTPConnectionPool(self._reactor, persistent=False)
         agent = Agent.usingEndpointFactory(self._reactor, line, pool)
         uri = upstream.scheme.encode() + b"://upstream.invalid" + target
-        asking = agent.request(method, uri, headers, body)
-        return ensureDeferred(_answer(upstream, line, asking))
+        sent = Headers()
+        for name, value in headers:
+            sent.addRawHeader(name, value)
+        call.begin(agent, method, uri, sent)
+        return call
 
     def close(self) -> Deferred[None]:
         """See `IUpstreamHop`; nothing is kept open."""
         return succeed(None)
 
 
-async def _answer(upstream: Address, line: _Line, asking: Deferred[IResponse]) -> IAnswer:
-    """The answer, or our own words for why there is none."""
-    try:
-        response = await asking
-    except ConnectTimedOut:
-        raise UpstreamTimedOut(str(upstream), "no connection in time") from None
-    except ConnectBindError as error:
+def _why(upstream: Address, failure: Failure) -> PaddlerError:
+    """Our own words for why there is no answer."""
+    error: Any = failure.value
+    if isinstance(error, ConnectTimedOut):
+        return UpstreamTimedOut(str(upstream), "no connection in time")
+    if isinstance(error, ConnectBindError):
         # Ours, not llama-server's: no descriptor or no port is left to connect from.
-        raise NoConnection(str(error).rstrip(".")) from None
-    except (ConnectError, DNSLookupError) as error:
-        raise UpstreamRefused(str(upstream), str(error).rstrip(".")) from None
-    except ConnectingCancelledError:
-        raise CancelledError from None
-    except (ResponseFailed, RequestTransmissionFailed, RequestGenerationFailed) as error:
-        if any(reason.check(CancelledError) for reason in error.reasons):
-            raise CancelledError from None
-        raise UpstreamFailed(str(upstream), _first_reason(error.reasons)) from None
-    return _Answer(response, line)
+        return NoConnection(str(error).rstrip("."))
+    if isinstance(error, (ConnectError, DNSLookupError)):
+        return UpstreamRefused(str(upstream), str(error).rstrip("."))
+    if isinstance(error, (ResponseFailed, RequestTransmissionFailed, RequestGenerationFailed)):
+        return UpstreamFailed(str(upstream), _first_reason(error.reasons))
+    raise error
 
 
 def _first_reason(reasons: list[Failure]) -> str:
     return reasons[0].getErrorMessage().rstrip(".") if reasons else "the connection was lost"
 
 
-@implementer(IAnswer)
-class _Answer(Protocol):
-    """A twisted.web response, and the protocol that its body comes to."""
-
-    def __init__(self, response: IResponse, line: _Line) -> None:
-        self._response = response
-        self._line = line
-        self.code: int = response.code
-        self.phrase: bytes = response.phrase
-        self.headers = end_to_end(response.headers)
-        unknown = response.length is UNKNOWN_LENGTH
-        self.length: int | None = None if unknown else response.length
-        self._receiver: IBodyReceiver | None = None
+@implementer(ICall)
+class _Call(Protocol):
+    """A request that was sent, and the protocol that its answer's body comes to."""
 
     # What twisted.web gives a body's protocol to hold its connection by.
     transport: Any = None
+    #: It takes chunks out of their frames.
+    in_frame = False
 
-    def deliver(self, receiver: IBodyReceiver) -> None:
-        self._receiver = receiver
-        self._response.deliverBody(self)
+    def __init__(
+        self, upstream: Address, line: _Line, sending: Sending | None, receiver: Any
+    ) -> None:
+        self._upstream = upstream
+        self._line = line
+        self._sending = sending
+        self._receiver: Any = receiver
+        self._paused = False
+        self._asking: Deferred[Any] | None = None
+
+    def begin(self, agent: Agent, method: bytes, uri: bytes, headers: Headers) -> None:
+        """Send it."""
+        self._asking = asking = agent.request(method, uri, headers, self._sending)
+        asking.addCallbacks(self._answered, self._failed)
+        asking.addErrback(self._broke)
 
     def pause(self) -> None:
-        if self._receiver is not None and self.transport is not None:
+        self._paused = True
+        if self.transport is not None:
             self.transport.pauseProducing()
 
     def resume(self) -> None:
-        if self._receiver is not None and self.transport is not None:
+        self._paused = False
+        if self.transport is not None:
             self.transport.resumeProducing()
 
     def abort(self) -> None:
         self._receiver = None
+        if self._sending is not None:
+            self._sending.give_up()
+        if self._asking is not None:
+            self._asking.cancel()
         self._line.cut()
+
+    def _answered(self, response: IResponse) -> None:
+        self._asking = None
+        receiver = self._receiver
+        if receiver is None:
+            self._line.cut()
+            return
+        unknown = response.length is UNKNOWN_LENGTH
+        receiver.head_received(
+            Head(
+                response.code,
+                response.phrase,
+                end_to_end(pairs_of(response.headers)),
+                None if unknown else response.length,
+            )
+        )
+        if self._receiver is not None:
+            response.deliverBody(self)
+
+    def _failed(self, failure: Failure) -> None:
+        self._asking = None
+        receiver, self._receiver = self._receiver, None
+        if receiver is None:
+            # It was given up, which has many names.
+            return
+        receiver.answer_ended(_why(self._upstream, failure))
+
+    def _broke(self, failure: Failure) -> None:
+        receiver, self._receiver = self._receiver, None
+        self._line.cut()
+        if receiver is not None:
+            receiver.broke(failure)
 
     def dataReceived(self, data: bytes) -> None:
         if self._receiver is not None:
-            self._receiver.data_received(data)
+            try:
+                self._receiver.data_received(data)
+            except Exception:  # its own error, not the connection's
+                self._broke(Failure())
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         receiver, self._receiver = self._receiver, None
+        # An answer may end before all of the request was sent.
+        if self._sending is not None and self._sending.give_up():
+            self._line.cut()
         if receiver is None:
             return
         error = reason.value
+        problem = None
         if isinstance(error, PotentialDataLoss):
             # With neither length nor chunks its proper end is all that says it is whole.
-            receiver.body_ended("the connection was lost" if self._line.broken else None)
-        elif isinstance(error, ResponseDone):
-            receiver.body_ended(None)
+            problem = "the connection was lost" if self._line.broken else None
         elif isinstance(error, ResponseFailed):
-            receiver.body_ended(_first_reason(error.reasons))
-        else:
-            receiver.body_ended(str(error))
+            problem = _first_reason(error.reasons)
+        elif not isinstance(error, ResponseDone):
+            problem = str(error)
+        failed = None if problem is None else UpstreamFailed(str(self._upstream), problem)
+        try:
+            receiver.answer_ended(failed)
+        except Exception:  # as above
+            receiver.broke(Failure())

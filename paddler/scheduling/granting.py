@@ -13,23 +13,16 @@ from random import Random
 import attrs
 
 from paddler.scheduling.fleet import Fleet
+from paddler.scheduling.outcomes import Grant
 from paddler.scheduling.policies import Policy
 from paddler.scheduling.slots import Lease, Upstream
 from paddler.scheduling.waiting import Waiter, WaitingQueue
 
-__all__ = ["Grant", "Granting"]
+__all__ = ["Granting"]
 
 #: Seconds for which a choice of what is kept for the head of the line holds, while it can: to
 #: choose is to look at every upstream.
 KEPT = 1.0
-
-
-@attrs.frozen
-class Grant:
-    """A waiter gets its lease."""
-
-    waiter: Waiter
-    lease: Lease
 
 
 @attrs.define(eq=False)
@@ -66,6 +59,15 @@ class Granting:
             # Whatever weighs as much or more finds no room either.
             lighter_than = waiter.weight
         return grants
+
+    def grant_one(self, weight: int, now: float) -> Lease | None:
+        """A lease for a request while nobody else wants one; None: there is no room."""
+        upstream = self._choose(weight, None)
+        if upstream is None:
+            return None
+        lease = upstream.take(weight, now)
+        self._fleet.index(upstream)
+        return lease
 
     def _choose(self, weight: int, avoid: Upstream | None) -> Upstream | None:
         """An awake upstream; else one that the request wakes."""

@@ -64,6 +64,10 @@ class WaitingQueue:
     def __len__(self) -> int:
         return self._size
 
+    def give_place(self, waiter: Waiter) -> None:
+        """The place behind all who came so far, for one that may never come into line."""
+        waiter.place = next(self._numbers)
+
     def enter(self, waiter: Waiter) -> None:
         """Put a waiter in line; one that was there before gets its old place."""
         waiter.entry = next(self._numbers)

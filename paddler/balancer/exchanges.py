@@ -1,0 +1,119 @@
+"""All requests of clients that are under way, however they came, and what they share."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl
+
+import attrs
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from paddler.balancer.accounts import Account, Ledger, Ledgers
+from paddler.balancer.admission import Admission
+from paddler.balancer.answers import error_body
+from paddler.balancer.doubts import Patience, Running
+from paddler.balancer.exchange import Exchange
+from paddler.balancer.requests import Doors, Target
+
+__all__ = ["Exchanges", "Ways"]
+
+
+@attrs.frozen
+class Ways:
+    """How requests are passed on.
+
+    :param doors: what is open beside the ordinary API.
+    :param rewrite_host: send llama-server its own address as Host.
+    :param max_tries: servers that a request is sent to in all, when they die with it.
+    :param patience: with answers of servers that their agents doubt.
+    """
+
+    doors: Doors = Doors()
+    rewrite_host: bool = False
+    max_tries: int = 2
+    patience: Patience = Patience()
+
+
+@attrs.define(eq=False)
+class Exchanges:
+    """Requests under way.
+
+    :param clock: the time.
+    :param admission: gives leases.
+    :param hop: the way to llama-servers, an `IUpstreamHop`.
+    :param ways: how requests are passed on.
+    :param ledger: told what becomes of each request.
+    """
+
+    clock: IReactorTime
+    admission: Admission
+    hop: Any
+    ways: Ways = Ways()
+    ledger: Ledger = Ledgers()
+    running: Running = attrs.field(init=False)
+    #: Nothing new is taken.
+    stopping: bool = attrs.field(default=False, init=False)
+    _under_way: set[Exchange] = attrs.field(factory=set, init=False)
+    _idle: list[Deferred[None]] = attrs.field(factory=list, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.running = Running(self.clock, self.ways.patience)
+        self.admission.on_doubt = self.running.doubted
+
+    def new(self, request: Any) -> Exchange:
+        """A request has come, whole; `begin` serves it.
+
+        :param request: an `IClientRequest`.
+        """
+        account = Account(
+            request_id=request.its_id.decode(),
+            method=request.method.decode("latin-1"),
+            path=request.uri.partition(b"?")[0].decode("latin-1"),
+            arrived_at=self.clock.seconds(),
+        )
+        exchange = Exchange(self, request, account)
+        self._under_way.add(exchange)
+        return exchange
+
+    def ended(self, exchange: Exchange) -> None:
+        """One has ended."""
+        finished = exchange.account.finished(self.clock.seconds(), client_left=exchange.client_left)
+        # The fleet's health is no client's request.
+        if finished.code or finished.left:
+            self.ledger.finished(finished)
+        self._under_way.discard(exchange)
+        if not self._under_way:
+            self._tell_idle()
+
+    def begin_stop(self) -> None:
+        """Take nothing new; what is here goes on."""
+        self.stopping = True
+
+    def drained(self) -> Deferred[None]:
+        """Fires when nothing runs and nothing waits."""
+        idle: Deferred[None] = Deferred()
+        self._idle.append(idle)
+        if not self._under_way:
+            self._tell_idle()
+        return idle
+
+    def cut(self) -> None:
+        """End what still runs."""
+        for exchange in list(self._under_way):
+            exchange.cut()
+
+    def health(self, target: Target) -> tuple[int, bytes]:
+        """The fleet's health, in the shape of llama-server's: a status and a body."""
+        fleet, queue = self.admission.fleet(), self.admission.queue()
+        asked = dict(parse_qsl(target.sent.partition(b"?")[2]))
+        can_wait = queue.requests_waiting < queue.limit
+        if not fleet.slots_idle and (asked.get(b"fail_on_no_slot") or not can_wait):
+            return 503, error_body(503, "unavailable_error", "no slot available")
+        return 200, msgspec.json.encode({"status": "ok", **attrs.asdict(fleet)})
+
+    def _tell_idle(self) -> None:
+        waiting, self._idle = self._idle, []
+        for idle in waiting:
+            idle.callback(None)
