@@ -31,7 +31,7 @@ from zope.interface import implementer
 
 from paddler.values import Address
 
-__all__ = ["Dialing", "NamedEndpoint", "look_up"]
+__all__ = ["Dialing", "NamedEndpoint", "keep_alive", "look_up"]
 
 #: Seconds that one of several addresses of a name gets before the next one is tried.
 PATIENCE = 0.3
@@ -125,6 +125,14 @@ async def look_up(reactor: Any, host: str) -> list[str]:
     return list(dict.fromkeys(found.addresses))
 
 
+def keep_alive(connection: socket.socket) -> None:
+    """Have the system find out when the host at the other end of a connection is gone."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEP_ALIVE:
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
 def _probed(protocol: Any) -> IProtocol:
     """Have the system find out when the other host is gone without a word.
 
@@ -133,10 +141,7 @@ def _probed(protocol: Any) -> IProtocol:
     """
     transport = protocol.transport
     if ITCPTransport.providedBy(transport) and hasattr(transport, "getHandle"):
-        transport.setTcpKeepAlive(True)
-        for name, value in _KEEP_ALIVE:
-            if hasattr(socket, name):
-                transport.getHandle().setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        keep_alive(transport.getHandle())
     found: IProtocol = protocol
     return found
 

@@ -129,6 +129,10 @@ class Channel(HTTPChannel):
         """A request has begun to come and is not here yet."""
         return self._head_size > 0
 
+    def abort(self) -> None:
+        """Cut it."""
+        self.transport.abortConnection()
+
     # What is refused.
 
     def refuse(self, error: PaddlerError) -> None:

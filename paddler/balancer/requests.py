@@ -18,12 +18,31 @@ import msgspec
 from paddler.balancer.bodies import BOM
 from paddler.errors import AdminEndpointDisabled, MalformedRequest, SlotsEndpointDisabled
 
-__all__ = ["Destination", "Doors", "Target", "destination", "target_of", "weigh", "weighed"]
+__all__ = [
+    "SLOT_PATHS",
+    "Destination",
+    "Doors",
+    "Target",
+    "destination",
+    "target_of",
+    "weigh",
+    "weighed",
+]
 
 _COMPLETIONS = frozenset(("/completion", "/completions", "/v1/completions"))
 _EMBEDDINGS = frozenset(("/embedding", "/embeddings", "/v1/embeddings"))
 _RERANKS = frozenset(("/rerank", "/reranking", "/v1/rerank", "/v1/reranking"))
 _CHATS = frozenset(("/chat/completions", "/v1/chat/completions", "/api/chat"))
+_OTHERS = frozenset(
+    (
+        "/v1/responses",
+        "/responses",
+        "/v1/messages",
+        "/infill",
+        "/v1/audio/transcriptions",
+        "/audio/transcriptions",
+    )
+)
 _WITHOUT_SLOT = frozenset(("/tokenize", "/detokenize", "/apply-template"))
 _WITHOUT_SLOT_ENDINGS = ("/input_tokens", "/count_tokens")
 _HEALTH = frozenset(("/health", "/v1/health"))
@@ -68,11 +87,24 @@ class Target:
     sent: bytes
 
 
+#: The paths that take slots, as they are usually written.
+SLOT_PATHS = {
+    path.encode(): Target(path, path.encode())
+    for path in _COMPLETIONS | _EMBEDDINGS | _RERANKS | _CHATS | _OTHERS
+}
+
+
+_SLOTS = frozenset(target.path for target in SLOT_PATHS.values())
+
+
 def target_of(uri: bytes) -> Target:
     """Read a request target.
 
     :raises MalformedRequest: it is neither a path nor an absolute http address.
     """
+    known = SLOT_PATHS.get(uri)
+    if known is not None:
+        return known
     sent = uri
     scheme, found, rest = uri.partition(b"://")
     if found and scheme.lower() in (b"http", b"https"):
@@ -95,6 +127,8 @@ def destination(method: bytes, path: str, doors: Doors) -> Destination:
     :raises AdminEndpointDisabled: it administers a llama-server, which is closed.
     """
     posts = method == b"POST"
+    if posts and path in _SLOTS:
+        return Destination.SLOT
     if path == "/slots" and not doors.slots:
         raise SlotsEndpointDisabled()
     if not doors.admin and (

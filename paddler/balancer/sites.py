@@ -31,6 +31,7 @@ class ConnectionSite(Site):
     :param name: what the log calls it.
     :param bodies: counts the bodies that wait.
     :param no_room: makes the error for a body that `bodies` has no room for.
+    :param lane: takes the port's connections first, a `FastLane`; None: there is none.
     """
 
     protocol: Any = Channel
@@ -46,6 +47,7 @@ class ConnectionSite(Site):
         limits: Limits,
         bodies: BodyBudget | None = None,
         no_room: Callable[[], PaddlerError] | None = None,
+        lane: Any = None,
     ) -> None:
         super().__init__(
             resource, requestFactory=PlainRequest, timeout=limits.quiet, reactor=reactor
@@ -54,8 +56,9 @@ class ConnectionSite(Site):
         self.limits = limits
         self.bodies = bodies or BodyBudget()
         self.no_room = no_room or (lambda: QueueFull(self.bodies.limit or 0, unit="bytes"))
+        self._lane = lane
         self._port: Any = None
-        self._channels: set[Channel] = set()
+        self._channels: set[Any] = set()
         self._closed: Deferred[None] | None = None
         self._full = False
 
@@ -69,6 +72,8 @@ class ConnectionSite(Site):
         self._port = port
         if hasattr(port, "numberAccepts"):
             port.doRead = partial(self._accept, port, port.doRead)
+        if self._lane is not None and port is not None:
+            self._lane.serve(port, self)
 
     def _accept(self, port: Any, accept: Callable[[], None]) -> None:
         """Take no more connections at once than there is room for.
@@ -79,10 +84,15 @@ class ConnectionSite(Site):
         port.numberAccepts = max(1, min(port.numberAccepts, room))
         accept()
 
+    def seconds(self) -> float:
+        """The time."""
+        now: float = self.reactor.seconds()
+        return now
+
     def log(self, request: Request) -> None:
         """Write nothing."""
 
-    def connected(self, channel: Channel) -> None:
+    def connected(self, channel: Any) -> None:
         """A connection was made."""
         self._channels.add(channel)
         if len(self._channels) >= self.limits.connections and not self._full:
@@ -96,7 +106,7 @@ class ConnectionSite(Site):
             if self.port is not None:
                 self.port.stopReading()
 
-    def disconnected(self, channel: Channel) -> None:
+    def disconnected(self, channel: Any) -> None:
         """A connection has ended."""
         self._channels.discard(channel)
         most = self.limits.connections
@@ -128,4 +138,4 @@ class ConnectionSite(Site):
     def abort(self) -> None:
         """Close all connections at once."""
         for channel in list(self._channels):
-            channel.transport.abortConnection()
+            channel.abort()

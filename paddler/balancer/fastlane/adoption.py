@@ -1,0 +1,118 @@
+"""Connections that Twisted's port took, on asyncio's transports; and back again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.tcp import Port, Server
+
+from paddler.balancer.fastlane.connection import FastConnection
+
+if TYPE_CHECKING:
+    from paddler.balancer.exchanges import Exchanges
+    from paddler.balancer.sites import ConnectionSite
+
+__all__ = ["Adoption", "FastLane"]
+
+
+#: Seconds between two looks at who keeps us waiting.
+LOOK = 1.0
+
+
+@attrs.define(eq=False)
+class FastLane:
+    """Has the connections that a port takes served on asyncio's transports.
+
+    :param loop: the asyncio loop that the reactor runs on.
+    :param exchanges: serves requests.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    exchanges: Exchanges
+    _connections: dict[FastConnection, Adoption] = attrs.field(factory=dict, init=False)
+    _adopting: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)
+    _looking: IDelayedCall | None = attrs.field(default=None, init=False)
+
+    def serve(self, port: Any, site: ConnectionSite) -> bool:
+        """Take over what a port accepts; False: that is not to be had, as with TLS."""
+        if type(port) is not Port or port.factory is not site:
+            return False
+        its: Any = port
+        its.transport = lambda *accepted: self._adopt(site, *accepted)
+        return True
+
+    def ended(self, connection: FastConnection) -> None:
+        """A connection is no more, or no longer here."""
+        if self._connections.pop(connection, None) is None:
+            return
+        connection.site.disconnected(connection)
+        if not self._connections and self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+
+    def _adopt(
+        self,
+        site: ConnectionSite,
+        accepted: socket.socket,
+        protocol: Any,
+        address: Any,
+        port: Port,
+        number: int,
+        reactor: Any,
+    ) -> None:
+        """In the place of a transport of Twisted's: `protocol` is not needed yet."""
+        protocol.makeConnection = lambda transport: None
+        adoption = Adoption(self, site, protocol, address, port, number, reactor)
+        connection = FastConnection(adoption, site, self.exchanges, address[0].encode())
+        self._connections[connection] = adoption
+        site.connected(connection)
+        if self._looking is None:
+            self._looking = reactor.callLater(LOOK, self._look, reactor)
+        adopting = self.loop.connect_accepted_socket(lambda: connection, accepted)
+        task = self.loop.create_task(adopting)
+        self._adopting.add(task)
+        task.add_done_callback(lambda done: self._adopted(done, connection))
+
+    def _adopted(self, task: asyncio.Task[Any], connection: FastConnection) -> None:
+        self._adopting.discard(task)
+        if task.cancelled() or task.exception() is not None:
+            self.ended(connection)
+
+    def _look(self, reactor: Any) -> None:
+        self._looking = reactor.callLater(LOOK, self._look, reactor)
+        now = reactor.seconds()
+        for connection in list(self._connections):
+            connection.look(now)
+
+
+@attrs.define(eq=False)
+class Adoption:
+    """What Twisted would have made a connection of, to be made of it later."""
+
+    lane: FastLane
+    site: ConnectionSite
+    protocol: Any
+    address: Any
+    port: Port
+    number: int
+    reactor: Any
+
+    def hand_over(self, connection: FastConnection, transport: Any, unread: bytes) -> Any:
+        """Make it a connection of Twisted's that has read nothing but `unread`."""
+        transport.pause_reading()
+        again = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+        again.setblocking(False)
+        transport.abort()
+        self.lane.ended(connection)
+        protocol = self.protocol
+        del protocol.makeConnection
+        server = Server(again, protocol, self.address, self.port, self.number, self.reactor)
+        protocol.makeConnection(server)
+        if unread:
+            protocol.dataReceived(unread)
+        return protocol

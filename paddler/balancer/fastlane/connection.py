@@ -1,0 +1,329 @@
+"""One client's connection in the fast lane.
+
+It takes plain requests: a well-formed POST of HTTP/1.1 to a path of llama-server's that takes
+slots, whose head comes in one piece and whose body has a length and is not large. At the first
+request that is anything else the connection goes to twisted.web, with every byte of that request,
+and stays there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from paddler.balancer.bodies import MemoryBody
+from paddler.balancer.fastlane.request import FastRequest
+from paddler.balancer.requests import SLOT_PATHS
+from paddler.errors import PaddlerError
+from paddler.headers import request_id
+
+if TYPE_CHECKING:
+    from paddler.balancer.exchanges import Exchanges
+    from paddler.balancer.fastlane.adoption import Adoption
+    from paddler.balancer.sites import ConnectionSite
+
+__all__ = ["FastConnection"]
+
+#: Bytes of a plain request's head, how many headers it has, and bytes of its body.
+HEAD = 16 * 1024
+HEADERS = 100
+BODY = 1024 * 1024
+#: Bytes of further requests that are read ahead while one is served.
+AHEAD = 64 * 1024
+_ONCE = frozenset((b"host", b"content-length"))
+_NOT_PLAIN = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
+
+
+class FastConnection(asyncio.Protocol):
+    """A connection.
+
+    :param adoption: where it came from, and how it goes to twisted.web.
+    :param site: knows it, and has its limits.
+    :param exchanges: serves its requests.
+    :param host: the client's address.
+    """
+
+    def __init__(
+        self, adoption: Adoption, site: ConnectionSite, exchanges: Exchanges, host: bytes
+    ) -> None:
+        self.site = site
+        self._adoption = adoption
+        self._exchanges = exchanges
+        self._host = host
+        self._transport: Any = None
+        self._parser: Any = HttpRequestParser(self)
+        self._request: FastRequest | None = None
+        self._exchange: Any = None
+        self._uri = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._complete = False
+        #: The body that is coming, in pieces, and how much of it is not here yet.
+        self._pieces: list[bytes] = []
+        self._missing = 0
+        self._ahead = b""
+        self._feeding = False
+        self._deaf = False
+        self._closing = False
+        #: It goes to twisted.web as soon as what was written is sent.
+        self._going = False
+        #: Since when the client keeps us waiting, and bytes that it had not taken then.
+        self.waits_since = site.seconds()
+        self._unsent = 0
+
+    # From asyncio.
+
+    def connection_made(self, transport: Any) -> None:
+        """It is here."""
+        self._transport = transport
+        if self._closing:
+            transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes of requests."""
+        if self._closing or self._going:
+            self._ahead += data
+            return
+        self._ahead = self._ahead + data if self._ahead else data
+        if self._request is not None:
+            if len(self._ahead) > AHEAD and not self._deaf:
+                self._deaf = True
+                self._transport.pause_reading()
+        elif not self._feeding:
+            self._feed()
+
+    def eof_received(self) -> bool:
+        """The client sends nothing more: it has left."""
+        self._left()
+        return False
+
+    def connection_lost(self, reason: Exception | None) -> None:
+        """It is no more."""
+        self._left()
+        self._adoption.lane.ended(self)
+
+    def pause_writing(self) -> None:
+        """The client takes less than it is sent."""
+        self.waits_since, self._unsent = self.site.seconds(), self._queued()
+        if self._request is not None and self._request.flow is not None:
+            self._request.flow.pause()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        if self._going:
+            self._hand_over()
+        elif self._request is not None and self._request.flow is not None:
+            self._request.flow.resume()
+
+    # From the parser.
+
+    def on_url(self, uri: bytes) -> None:
+        """A request's target."""
+        self._uri += uri
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One of its headers."""
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Its head is whole."""
+        self._complete = True
+
+    # Requests.
+
+    def _feed(self) -> None:
+        """Begin what has come, one request after another while they are answered at once."""
+        self._feeding = True
+        try:
+            while self._ahead and self._request is None and not self._closing:
+                if self._missing:
+                    self._more_of_body()
+                elif not self._begin():
+                    self._go()
+                    return
+        finally:
+            self._feeding = False
+
+    def _begin(self) -> bool:
+        """Read a head, and begin its request; tells whether it is a plain one."""
+        data = self._ahead
+        end = data.find(b"\r\n\r\n") + 4
+        if not 4 <= end <= HEAD:
+            return False
+        head = data[:end]
+        if head.count(b"\n") != head.count(b"\r\n") or b"\n " in head or b"\n\t" in head:
+            return False
+        self._uri, self._headers, self._complete = b"", [], False
+        parser = self._parser
+        try:
+            parser.feed_data(head)
+        except (HttpParserError, HttpParserUpgrade):
+            return False
+        size = self._plain_size()
+        if size is None:
+            return False
+        self.site.bodies.used += size
+        self._keeps = parser.should_keep_alive()
+        body = data[end : end + size]
+        self._ahead = data[end + size :]
+        self._pieces, self._missing = [body], size - len(body)
+        if body:
+            parser.feed_data(body)
+        self.waits_since = self.site.seconds()
+        if not self._missing:
+            self._serve()
+        return True
+
+    def _plain_size(self) -> int | None:
+        """The bytes of a plain request's body; None: it is not plain."""
+        if not self._complete or self._uri not in SLOT_PATHS or len(self._headers) > HEADERS:
+            return None
+        if self._parser.get_method() != b"POST" or self._parser.get_http_version() != "1.1":
+            return None
+        seen: dict[bytes, bytes] = {}
+        for name, value in self._headers:
+            lower = name.lower()
+            if lower in _NOT_PLAIN or (lower in _ONCE and lower in seen):
+                return None
+            seen[lower] = value
+        length = seen.get(b"content-length", b"")
+        if b"host" not in seen or not length.isdigit() or len(length) > 9:
+            return None
+        size = int(length)
+        site = self.site
+        fits = size <= min(BODY, site.limits.body) and site.bodies.has_room(size)
+        return size if fits else None
+
+    def _more_of_body(self) -> None:
+        piece = self._ahead[: self._missing]
+        self._ahead = self._ahead[self._missing :]
+        self._missing -= len(piece)
+        self._pieces.append(piece)
+        self._parser.feed_data(piece)
+        self.waits_since = self.site.seconds()
+        if not self._missing:
+            self._serve()
+
+    def _serve(self) -> None:
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces = []
+        pairs = self._headers
+        request = FastRequest(
+            self,
+            b"POST",
+            self._uri,
+            pairs,
+            request_id(pairs),
+            MemoryBody(body),
+            self._host,
+            self._keeps,
+        )
+        self._request = request
+        self._exchange = exchange = self._exchanges.new(request)
+        exchange.begin()
+
+    # From the request that is served.
+
+    def write(self, data: bytes) -> None:
+        """Send the client some bytes."""
+        self._transport.write(data)
+
+    def answered(self, request: FastRequest) -> None:
+        """Its answer is whole."""
+        self._request = self._exchange = None
+        self.waits_since, self._unsent = self.site.seconds(), self._queued()
+        if not request.keeps or self._closing:
+            self._closing = True
+            self._transport.close()
+            return
+        if self._deaf:
+            self._deaf = False
+            self._transport.resume_reading()
+        if self._ahead and not self._feeding:
+            self._feed()
+
+    def cut(self) -> None:
+        """What the client was sent can't be ended properly."""
+        self._request = self._exchange = None
+        self._closing = True
+        self._transport.close()
+
+    # From its site.
+
+    @property
+    def is_reading(self) -> bool:
+        """A request has begun to come and is not here yet."""
+        return self._missing > 0
+
+    def refuse(self, error: PaddlerError) -> None:
+        """Take no more of a request; twisted.web says why not."""
+        if self._transport is None or self._queued():
+            self.abort()
+        else:
+            self._hand_over().refuse(error)
+
+    def loseConnection(self) -> None:
+        """Close it once what was written to it is sent."""
+        self._closing = True
+        if self._transport is not None and self._request is None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Cut it."""
+        self._closing = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def look(self, now: float) -> None:
+        """See whether the client keeps us waiting for too long."""
+        if now - self.waits_since < self.site.limits.quiet or self._transport is None:
+            return
+        queued = self._queued()
+        if queued:
+            if queued >= self._unsent > 0:
+                self.abort()
+            self.waits_since, self._unsent = now, queued
+        elif self._request is None:
+            if self._missing:
+                self.abort()
+            else:
+                self.loseConnection()
+
+    # Inside.
+
+    def _queued(self) -> int:
+        size: int = self._transport.get_write_buffer_size()
+        return size
+
+    def _left(self) -> None:
+        exchange, self._exchange = self._exchange, None
+        request, self._request = self._request, None
+        self._closing = True
+        if request is not None:
+            request.let_go()
+        elif self._missing:
+            self._forget_body()
+        if exchange is not None:
+            exchange.client_has_left()
+
+    def _forget_body(self) -> None:
+        self.site.bodies.used -= sum(map(len, self._pieces)) + self._missing
+        self._pieces, self._missing = [], 0
+
+    def _go(self) -> None:
+        """Go to twisted.web, once what was written is sent."""
+        if self._queued():
+            self._going = True
+            self._transport.pause_reading()
+            self._transport.set_write_buffer_limits(0)
+        else:
+            self._hand_over()
+
+    def _hand_over(self) -> Any:
+        """Give the connection to twisted.web, with what came of the next request."""
+        if self._missing:
+            self._forget_body()
+        unread, self._ahead = self._ahead, b""
+        self._closing = True
+        return self._adoption.hand_over(self, self._transport, unread)

@@ -1,0 +1,237 @@
+"""One connection to a llama-server, which serves one request after another."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
+
+from httptools import HttpParserCallbackError, HttpParserError, HttpResponseParser
+from twisted.python.failure import Failure
+
+from paddler.dialing import keep_alive
+from paddler.errors import UpstreamFailed
+from paddler.headers import end_to_end
+from paddler.interfaces import Head
+from paddler.values import Address
+
+if TYPE_CHECKING:
+    from paddler.balancer.fastlane.hop import FastHop
+
+__all__ = ["Line"]
+
+_HEAD_END = b"\r\n\r\n"
+#: Bytes of an answer's head.
+HEAD_LIMIT = 256 * 1024
+_BODYLESS = (204, 304)
+
+
+class Line(asyncio.Protocol):
+    """A connection.
+
+    :param hop: takes it back when it has nothing to do.
+    :param upstream: the other end.
+    """
+
+    #: Since when nothing was asked over it, in the loop's seconds.
+    idle_since = 0.0
+    #: The last bytes that came end within a chunk.
+    in_frame = False
+
+    def __init__(self, hop: FastHop, upstream: Address) -> None:
+        self.upstream = upstream
+        self._hop = hop
+        self._transport: Any = None
+        self._parser = HttpResponseParser(self)
+        self._call: Any = None
+        #: It served a request before, so llama-server may have closed it by now.
+        self._again = False
+        self._fresh()
+
+    def _fresh(self) -> None:
+        """Nothing has come of the next answer."""
+        self._start: bytes | None = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._phrase = b""
+        self._interims = self._began = 0
+        self._length: int | None = None
+        self._framed = self._delimited = self._whole = False
+        self._keeps = self._streams = self._paused = False
+
+    @property
+    def usable(self) -> bool:
+        """It can be asked something."""
+        return not self._transport.is_closing()
+
+    # What its hop and a call want of it.
+
+    def serve(self, call: Any, *, again: bool) -> None:
+        """Send a request; `call.receiver` hears of the answer.
+
+        :param again: it has served before.
+        """
+        self._call, self._again = call, again
+        self._transport.write(call.request)
+
+    def pause(self) -> None:
+        """Read nothing for now."""
+        self._paused = True
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._paused = False
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def abort(self) -> None:
+        """Cut it; its call hears no more."""
+        self._call = None
+        self._transport.abort()
+
+    def close(self) -> None:
+        """Close it, idle as it is."""
+        self._transport.close()
+
+    # From asyncio.
+
+    def connection_made(self, transport: Any) -> None:
+        """It is here."""
+        self._transport = transport
+        keep_alive(transport.get_extra_info("socket"))
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes of an answer."""
+        call = self._call
+        if call is None:
+            # Nobody asked for it, or nobody wants it any more.
+            self._transport.abort()
+            return
+        try:
+            if self._start is None:
+                self._parser.feed_data(data)
+            else:
+                data = self._head_comes(data)
+            if self._began > 1 + self._interims:
+                raise HttpParserError("more came than the answer")
+            if self._framed and data:
+                call.receiver.framed_received(data)
+            if self._whole:
+                self._ended(None)
+        except HttpParserCallbackError as error:
+            self._broke(call, error.__context__ or error)
+        except HttpParserError as error:
+            self._ended(f"its answer is not well-formed: {error}", cut=True)
+        except Exception as error:  # the call's own, of which nobody else would hear
+            self._broke(call, error)
+
+    def eof_received(self) -> bool:
+        """Nothing more comes."""
+        return False
+
+    def connection_lost(self, reason: Exception | None) -> None:
+        """It is no more."""
+        self._hop.lost(self)
+        call = self._call
+        if call is None:
+            return
+        if self._again and self._start == b"":
+            # Closed before it was asked: the request has not been seen.
+            self._call = None
+            call.dial()
+        elif self._delimited and reason is None:
+            # With neither length nor chunks its proper end is all that says it is whole.
+            self._ended(None, cut=True)
+        else:
+            self._ended("the connection was lost before the answer was whole", cut=True)
+
+    # From the parser.
+
+    def on_message_begin(self) -> None:
+        """An answer begins."""
+        self._began += 1
+
+    def on_status(self, phrase: bytes) -> None:
+        """Some of the words behind its status."""
+        self._phrase += phrase
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One of its headers."""
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Its head is whole."""
+        code = self._parser.get_status_code()
+        if code < 200:
+            self._interims += 1
+            self._headers, self._phrase = [], b""
+            return
+        chunked, streams = False, False
+        for name, value in self._headers:
+            lower = name.lower()
+            if lower == b"transfer-encoding":
+                chunked = value.strip().lower() == b"chunked"
+            elif lower == b"content-length":
+                self._length = int(value)
+            elif lower == b"content-type":
+                streams = value.lower().startswith(b"text/event-stream")
+        # It is closed behind a stream, whatever its head says.
+        self._streams = streams
+        self._delimited = not chunked and self._length is None and code not in _BODYLESS
+        head = Head(code, self._phrase, end_to_end(self._headers), self._length, chunked)
+        receiver = self._call.receiver
+        receiver.head_received(head)
+        self._framed = receiver.takes_frames
+
+    def on_body(self, data: bytes) -> None:
+        """Some of its body, out of its frames."""
+        self._call.receiver.data_received(data)
+
+    def on_chunk_header(self) -> None:
+        """A chunk begins."""
+        self.in_frame = True
+
+    def on_chunk_complete(self) -> None:
+        """It has ended."""
+        self.in_frame = False
+
+    def on_message_complete(self) -> None:
+        """The answer is whole."""
+        if self._parser.get_status_code() >= 200:
+            self._whole = True
+            self._keeps = self._parser.should_keep_alive()
+
+    # Inside.
+
+    def _head_comes(self, data: bytes) -> bytes:
+        """Read on in an answer's head; what is here of the body behind it, in its frames."""
+        start = self._start = cast(bytes, self._start) + data
+        if len(start) > HEAD_LIMIT:
+            raise HttpParserError("its head is too large")
+        self._parser.feed_data(data)
+        heads = self._interims + 1
+        ended = start.split(_HEAD_END, heads)
+        if len(ended) <= heads:
+            return b""
+        self._start = None
+        return ended[-1]
+
+    def _ended(self, problem: str | None, *, cut: bool = False) -> None:
+        call, self._call = self._call, None
+        transport = self._transport
+        # An answer may end before all of the request was sent.
+        unsent = not cut and transport.get_write_buffer_size()
+        if cut or unsent or self._paused or self._streams or not self._keeps:
+            transport.abort()
+        else:
+            self._fresh()
+            self._hop.keep(self)
+        failed = None if problem is None else UpstreamFailed(str(self.upstream), problem)
+        try:
+            call.receiver.answer_ended(failed)
+        except Exception:  # its own error, of which nobody else would hear
+            call.receiver.broke(Failure())
+
+    def _broke(self, call: Any, error: BaseException) -> None:
+        self.abort()
+        call.receiver.broke(Failure(error))

@@ -1,0 +1,117 @@
+"""A plain request in the fast lane, and the way back to its client."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from zope.interface import implementer
+
+from paddler.balancer.bodies import MemoryBody
+from paddler.headers import AGENT, REQUEST_ID, Pairs
+from paddler.interfaces import Head, IClientRequest
+
+if TYPE_CHECKING:
+    from paddler.balancer.fastlane.connection import FastConnection
+
+__all__ = ["FastRequest"]
+
+_OURS = frozenset((b"content-length", REQUEST_ID, AGENT))
+_BODYLESS = (204, 304)
+_PHRASES = {int(status): status.phrase.encode() for status in HTTPStatus}
+
+
+@implementer(IClientRequest)
+@attrs.define(eq=False)
+class FastRequest:
+    """One request.
+
+    :param connection: whose it is.
+    :param keeps: the connection is kept for another one.
+    """
+
+    connection: FastConnection
+    method: bytes
+    uri: bytes
+    pairs: Pairs
+    its_id: bytes
+    body: MemoryBody
+    client_host: bytes
+    keeps: bool
+    flow: Any = attrs.field(default=None, init=False)
+    _held: bool = attrs.field(default=True, init=False)
+    #: The head of the answer, until something goes with it.
+    _head: bytes = attrs.field(default=b"", init=False)
+    _framed: bool = attrs.field(default=False, init=False)
+    #: The body is put into chunks here.
+    _frames: bool = attrs.field(default=False, init=False)
+
+    secure = False
+    takes_frames = True
+
+    def let_go(self) -> None:
+        """See `IClientRequest`."""
+        if self._held:
+            self._held = False
+            self.connection.site.bodies.used -= self.body.size
+
+    def hold_again(self) -> None:
+        """See `IClientRequest`."""
+        self._held = True
+        self.connection.site.bodies.used += self.body.size
+
+    def respond(self, code: int, headers: Pairs, body: bytes) -> None:
+        """See `IClientRequest`."""
+        lines = [b"HTTP/1.1 %d %b" % (code, _PHRASES[code])]
+        lines += [name + b": " + value for name, value in headers]
+        lines.append(b"Content-Length: %d" % len(body))
+        self._head = self._ended_head(lines)
+        self.write(body)
+        self.finish()
+
+    def begin(self, head: Head, agent: bytes, framed: bool, flow: Any) -> None:
+        """See `IClientRequest`."""
+        self.flow = flow
+        lines = [b"HTTP/1.1 %d %b" % (head.code, head.phrase)]
+        for name, value in head.headers:
+            if name.lower() not in _OURS:
+                lines.append(name + b": " + value)
+        lines.append(b"X-Paddler-Agent: " + agent)
+        if head.length is not None:
+            lines.append(b"Content-Length: %d" % head.length)
+        elif head.code not in _BODYLESS:
+            self._framed, self._frames = framed, not framed
+            lines.append(b"Transfer-Encoding: chunked")
+        self._head = self._ended_head(lines)
+
+    def _ended_head(self, lines: list[bytes]) -> bytes:
+        lines.append(b"X-Request-Id: " + self.its_id)
+        if not self.keeps:
+            lines.append(b"Connection: close")
+        lines.append(b"\r\n")
+        return b"\r\n".join(lines)
+
+    def write(self, data: bytes) -> None:
+        """See `IClientRequest`."""
+        if self._frames:
+            data = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+        if self._head:
+            data, self._head = self._head + data, b""
+        self.connection.write(data)
+
+    def finish(self) -> None:
+        """See `IClientRequest`."""
+        self.let_go()
+        end = self._head + (b"0\r\n\r\n" if self._frames else b"")
+        if end:
+            self.connection.write(end)
+        self.connection.answered(self)
+
+    def cut(self, event: bytes | None) -> None:
+        """See `IClientRequest`."""
+        if event is not None:
+            self._frames = self._frames or self._framed
+            self.write(event)
+        self.let_go()
+        self.connection.cut()
