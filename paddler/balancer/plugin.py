@@ -20,6 +20,7 @@ from paddler.balancer.access import AccessLog
 from paddler.balancer.accounts import Ledger, Ledgers
 from paddler.balancer.admission import Admission
 from paddler.balancer.exchanges import Exchanges
+from paddler.balancer.fastlane import loop_of
 from paddler.balancer.history import History, HistoryService
 from paddler.balancer.limits import BodyBudget, Limits
 from paddler.balancer.management import REPORT_LIMIT, management_resource
@@ -73,7 +74,12 @@ class BalancerService(Service):
         )
         self.bodies = BodyBudget(settings.buffer_bytes)
         self.admission = Admission(reactor, scheduler, settings.buffer_timeout, self.bodies)
-        self.hop = AgentHop(reactor, settings.connect_timeout)
+        self.hop: Any = AgentHop(reactor, settings.connect_timeout)
+        loop = loop_of(reactor) if settings.fast_lane else None
+        if loop is not None:
+            from paddler.balancer.fastlane.hop import FastHop
+
+            self.hop = FastHop(loop, settings.connect_timeout, self.hop)
         history, tallies = History(), Tallies(self.admission.states)
         told: list[Ledger] = [history]
         if settings.metrics:
@@ -82,6 +88,11 @@ class BalancerService(Service):
             told.append(AccessLog())
         ledgers = Ledgers(tuple(told))
         self.exchanges = Exchanges(reactor, self.admission, self.hop, settings.ways, ledgers)
+        lane = None
+        if loop is not None:
+            from paddler.balancer.fastlane.adoption import FastLane
+
+            lane = FastLane(loop, self.exchanges)
         self.public = ConnectionSite(
             ProxyResource(self.exchanges),
             reactor,
@@ -89,6 +100,7 @@ class BalancerService(Service):
             settings.limits,
             self.bodies,
             self.admission.no_room_for_body,
+            lane,
         )
         self._streams = Streams.of(self.admission, reactor)
         root = management_resource(

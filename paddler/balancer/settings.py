@@ -69,6 +69,7 @@ class BalancerSettings:
     statsd: StatsdSettings | None
     access_log: bool
     log_json: bool
+    fast_lane: bool
     remarks: tuple[str, ...]
 
 
@@ -185,6 +186,9 @@ _TABLE = (
         shown="10s",
     ),
     Option("agent-expiry", whole(1, 1000), 3, "Reports missed before an agent is stale."),
+    Option(
+        "fast-lane", boolean, True, "Serve plain requests beside twisted.web, where that can be."
+    ),
     Option("access-log", boolean, False, "Log one line for each request."),
     Option("log-format", choice("text", "json"), "text", "Of the log: text, or JSON by lines."),
     Option(
@@ -214,7 +218,6 @@ class BalancerOptions(PaddlerOptions):
     not_yet = frozenset(
         (
             "fairness-bound",
-            "fast-lane",
             "model-routing",
             "prefix-memory",
         )
@@ -262,6 +265,7 @@ class BalancerOptions(PaddlerOptions):
             statsd=self._statsd() if self["statsd-enable"] else None,
             access_log=self["access-log"],
             log_json=self["log-format"] == "json",
+            fast_lane=self["fast-lane"],
             remarks=tuple(self.remarks),
         )
 
