@@ -7,8 +7,8 @@ of name and value, as they came and in their order.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from secrets import token_hex
+from collections.abc import Sequence
+from random import Random
 
 from twisted.web.http_headers import Headers
 
@@ -46,13 +46,20 @@ _HOP_BY_HOP = frozenset(
 )
 #: Of a request: answered here, made anew for the whole body or for the way behind us, or of one
 #: llama-server only.
-_NOT_FORWARDED = _HOP_BY_HOP | {
-    b"expect",
-    b"content-length",
-    b"x-conversation-id",
-    b"x-forwarded-for",
-    REQUEST_ID,
-}
+_NOT_FORWARDED = {b"expect", b"content-length", b"x-conversation-id", REQUEST_ID}
+#: Those that don't just pass.
+_SEEN_TO = (
+    _HOP_BY_HOP
+    | _NOT_FORWARDED
+    | {
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-forwarded-host",
+    }
+)
+
+#: Ids tell requests apart; they keep no secret.
+_random = Random()
 
 _GOOD_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
@@ -70,24 +77,25 @@ def values(pairs: Pairs, wanted: bytes) -> list[bytes]:
     return [value for name, value in pairs if name.lower() == wanted]
 
 
-def _named(pairs: Pairs) -> set[bytes]:
-    """The headers that this side says are between the two of us only."""
-    named: set[bytes] = set()
-    for value in values(pairs, b"connection"):
-        named.update(word.strip().lower() for word in value.split(b","))
+def _named(value: bytes) -> set[bytes]:
+    """The headers that one Connection header says are between the two of us only."""
+    named = {word.strip().lower() for word in value.split(b",")}
     # Of one hop or not, a request without it is none.
     named.discard(b"host")
     return named - _HOP_BY_HOP - {b"close"}
 
 
-def _without(pairs: Pairs, names: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
-    return [pair for pair in pairs if pair[0].lower() not in names]
-
-
 def end_to_end(pairs: Pairs) -> list[tuple[bytes, bytes]]:
     """The headers without those that are between two neighbours only."""
-    named = _named(pairs)
-    return _without(pairs, _HOP_BY_HOP | named if named else _HOP_BY_HOP)
+    passed: list[tuple[bytes, bytes]] = []
+    named: set[bytes] = set()
+    for pair in pairs:
+        name = pair[0].lower()
+        if name not in _HOP_BY_HOP:
+            passed.append(pair)
+        elif name == b"connection":
+            named |= _named(pair[1])
+    return [pair for pair in passed if pair[0].lower() not in named] if named else passed
 
 
 def request_id(pairs: Pairs) -> bytes:
@@ -95,45 +103,55 @@ def request_id(pairs: Pairs) -> bytes:
     given = values(pairs, REQUEST_ID)
     if len(given) == 1 and _GOOD_REQUEST_ID.fullmatch(given[0]):
         return given[0]
-    return token_hex(16).encode()
+    return b"%032x" % _random.getrandbits(128)
 
 
 def forwarded(
-    pairs: Pairs, client: bytes, scheme: bytes, host: bytes | None, its_id: bytes
+    pairs: Pairs, client: bytes, scheme: bytes, own: bytes, rewrite: bool, its_id: bytes
 ) -> list[tuple[bytes, bytes]]:
     """A client's headers as llama-server gets them.
 
     :param pairs: as they came.
     :param client: the client's IP address.
     :param scheme: how it came in: http or https.
-    :param host: what to send as Host; None: what the client sent.
+    :param own: llama-server's own address, which is its Host where none came.
+    :param rewrite: it is also where one came.
     :param its_id: the request's id.
     """
-    named = _named(pairs)
     sent: list[tuple[bytes, bytes]] = []
+    named: set[bytes] = set()
     way: list[bytes] = []
-    came_for: bytes | None = None
+    host: tuple[bytes, bytes] | None = None
     proto = asked = False
     for pair in pairs:
         name = pair[0].lower()
-        if name == b"x-forwarded-for":
-            way.append(pair[1])
-        elif name == b"host":
-            came_for = pair[1] if came_for is None else came_for
-            if host is None:
-                sent.append(pair)
-        elif name not in _NOT_FORWARDED and name not in named:
-            # A proxy in front that ends TLS knows better than we do.
-            proto = proto or name == b"x-forwarded-proto"
-            asked = asked or name == b"x-forwarded-host"
+        if name == b"host":
+            host = host or pair
+        elif name not in _SEEN_TO:
             sent.append(pair)
-    if host is not None:
-        sent.append((b"Host", host))
+        elif name == b"connection":
+            named |= _named(pair[1])
+        elif name == b"x-forwarded-for":
+            way.append(pair[1])
+        elif name == b"x-forwarded-proto":
+            proto = True
+            sent.append(pair)
+        elif name == b"x-forwarded-host":
+            asked = True
+            sent.append(pair)
+    if named:
+        sent = [pair for pair in sent if pair[0].lower() not in named]
+        proto, asked = (
+            proto and b"x-forwarded-proto" not in named,
+            asked and b"x-forwarded-host" not in named,
+        )
+    sent.append((b"Host", own) if host is None or rewrite else host)
     way.append(client)
     sent.append((b"X-Forwarded-For", b", ".join(way)))
+    # A proxy in front that ends TLS knows better than we do.
     if not proto:
         sent.append((b"X-Forwarded-Proto", scheme))
     if not asked:
-        sent.append((b"X-Forwarded-Host", came_for or b""))
+        sent.append((b"X-Forwarded-Host", b"" if host is None else host[1]))
     sent.append((b"X-Request-Id", its_id))
     return sent

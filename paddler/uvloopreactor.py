@@ -1,10 +1,50 @@
-"""Twisted's asyncio reactor on a loop of uvloop's; `install` is what `--reactor=uvloop` calls."""
+"""Twisted's asyncio reactor on a loop of uvloop's; `install` is what `--reactor=uvloop` calls.
+
+Note [Read to the end]. Where bytes and a reset have come together, uvloop calls a reader once
+and never again; one that reads just those bytes, as Twisted's do, would not hear of the reset. So
+each connection is read until nothing is left.
+"""
 
 from __future__ import annotations
 
-from twisted.internet import asyncioreactor
+import fcntl
+import struct
+import termios
+from typing import Any
 
-__all__ = ["install"]
+from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+from twisted.internet.main import installReactor
+from twisted.internet.tcp import Connection
+
+__all__ = ["UvloopReactor", "install"]
+
+#: Times that one connection is read before others have their turn.
+TURNS = 64
+
+
+class UvloopReactor(AsyncioSelectorReactor):
+    """The asyncio reactor, reading as uvloop wants it."""
+
+    def _readOrWrite(self, selectable: Any, read: bool) -> None:
+        """See the note above."""
+        if not read or not isinstance(selectable, Connection):
+            super()._readOrWrite(selectable, read)
+            return
+        readers: Any = self._readers
+        for _ in range(TURNS):
+            left = _unread(selectable)
+            super()._readOrWrite(selectable, read)
+            if not left or selectable not in readers:
+                return
+
+
+def _unread(connection: Any) -> int:
+    """Bytes that have come and were not read."""
+    try:
+        answer = fcntl.ioctl(connection.fileno(), termios.FIONREAD, b"\0" * 4)
+    except OSError:
+        return 0
+    return int(struct.unpack("i", answer)[0])
 
 
 def install() -> None:
@@ -14,4 +54,4 @@ def install() -> None:
     """
     import uvloop
 
-    asyncioreactor.install(uvloop.new_event_loop())
+    installReactor(UvloopReactor(uvloop.new_event_loop()))

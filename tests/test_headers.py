@@ -60,9 +60,9 @@ class ForwardedTests(SynchronousTestCase):
 
     def sent(self, came: dict[bytes, list[bytes]], **more: object) -> dict[bytes, list[bytes]]:
         """The headers that go out for some that came."""
-        how: Any = {"client": b"192.0.2.1", "scheme": b"http", "host": None, **more}
+        how: Any = {"client": b"192.0.2.1", "scheme": b"http", "own": b"", "rewrite": False}
         sent: dict[bytes, list[bytes]] = {}
-        for name, value in forwarded(pairs_of(Headers(came)), its_id=b"id", **how):
+        for name, value in forwarded(pairs_of(Headers(came)), its_id=b"id", **{**how, **more}):
             sent.setdefault(name.lower(), []).append(value)
         self.assertEqual(sent.pop(b"x-request-id"), [b"id"])
         return sent
@@ -87,7 +87,7 @@ class ForwardedTests(SynchronousTestCase):
             b"X-Forwarded-Proto": [b"https"],
             b"X-Forwarded-Host": [b"public"],
         }
-        sent = self.sent(came, host=b"10.0.0.1:8088")
+        sent = self.sent(came, own=b"10.0.0.1:8088", rewrite=True)
         self.assertEqual(sent[b"x-forwarded-for"], [b"198.51.100.1, 192.0.2.1"])
         self.assertEqual(sent[b"x-forwarded-proto"], [b"https"])
         self.assertEqual(sent[b"x-forwarded-host"], [b"public"])

@@ -26,7 +26,7 @@ from paddler.balancer.attempts import Attempt
 from paddler.balancer.faults import fault_in_answer, fault_of
 from paddler.balancer.requests import Destination, Target, destination, target_of, weighed
 from paddler.errors import NoUpstream, PaddlerError, Stopping, UpstreamFailed, UpstreamTruncated
-from paddler.headers import forwarded, values
+from paddler.headers import forwarded
 from paddler.scheduling.slots import Lease, Upstream
 from paddler.scheduling.trust import Fault
 from paddler.scheduling.waiting import Waiter
@@ -138,12 +138,12 @@ class Exchange:
         attempt = Attempt(common.clock, self, request, account, upstream, request.takes_frames)
         self._attempt = attempt
         common.running.add(attempt)
-        own_host = common.ways.rewrite_host or not values(request.pairs, b"host")
         headers = forwarded(
             request.pairs,
             request.client_host,
             b"https" if request.secure else b"http",
-            str(upstream.address).encode() if own_host else None,
+            upstream.host_header,
+            common.ways.rewrite_host,
             request.its_id,
         )
         attempt.begin(common.hop, self._target, headers, self._body)

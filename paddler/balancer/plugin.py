@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from random import SystemRandom
+from random import Random
 from typing import Any
 
 import attrs
@@ -67,7 +67,7 @@ class BalancerService(Service):
         self._reactor = reactor
         scheduler = Scheduler(
             IdleSlots(),
-            SystemRandom(),
+            Random(),
             settings.buffer_size,
             settings.agent_expiry,
             settings.quarantine,

@@ -133,9 +133,11 @@ class Fleet:
 
     def index(self, upstream: Upstream) -> None:
         """Keep the indexes of idle slots true after a change."""
-        idle, asleep = upstream.grantable, upstream.asleep
-        self.awake.put(upstream, 0 if asleep else idle)
-        self.asleep.put(upstream, idle if asleep else 0)
+        idle = upstream.grantable
+        awake, asleep = (0, idle) if upstream.report.sleeping else (idle, 0)
+        self.awake.put(upstream, awake)
+        if asleep or len(self.asleep):
+            self.asleep.put(upstream, asleep)
 
     def told(self, upstream: Upstream, before: State, why: str = "") -> list[Note]:
         """A note if its state is another; ready and full take turns all day and are one here."""

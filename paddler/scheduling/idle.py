@@ -23,6 +23,9 @@ class IdleIndex:
     _standing: dict[Upstream, tuple[int, int]] = attrs.field(factory=dict, init=False)
     _most: int = attrs.field(default=0, init=False)
 
+    def __len__(self) -> int:
+        return len(self._standing)
+
     @property
     def most(self) -> int:
         """The most idle slots that one upstream has."""

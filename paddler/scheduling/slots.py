@@ -89,6 +89,11 @@ class Upstream:
     _counts: CountHistory = attrs.field(factory=CountHistory, init=False)
     _sampled_at: float | None = attrs.field(default=None, init=False)
 
+    @property
+    def host_header(self) -> bytes:
+        """Its address as a Host header has it."""
+        return str(self.address).encode()
+
     def __repr__(self) -> str:
         return f"<Upstream {self.name} at {self.address}>"
 
@@ -102,7 +107,7 @@ class Upstream:
     @property
     def client_left(self) -> int:
         """Slots that may still work for clients that have gone."""
-        return sum(left.slots for left in self._left)
+        return sum(left.slots for left in self._left) if self._left else 0
 
     @property
     def processing(self) -> int:
@@ -112,7 +117,10 @@ class Upstream:
     @property
     def free(self) -> int:
         """Slots that nobody holds, whether or not they may be granted."""
-        return max(0, self.total - self.processing)
+        free = self.report.slots_total - self.in_flight - self.foreign_busy
+        if self._left:
+            free -= self.client_left
+        return free if free > 0 else 0
 
     @property
     def asleep(self) -> bool:
