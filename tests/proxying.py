@@ -21,6 +21,7 @@ from paddler.balancer.accounts import Ledger, Ledgers
 from paddler.balancer.admission import Admission
 from paddler.balancer.exchanges import Exchanges, Ways
 from paddler.balancer.fastlane import loop_of
+from paddler.balancer.fastlane.adoption import FastLane
 from paddler.balancer.fastlane.hop import FastHop
 from paddler.balancer.limits import BodyBudget, Limits
 from paddler.balancer.proxy import ProxyResource
@@ -147,6 +148,8 @@ class ProxyCase(TestCase):
         bodies = BodyBudget(self.buffer_bytes)
         self.admission = Admission(self.clock, self.scheduler, self.buffer_timeout, bodies)
         self.addCleanup(self.admission.stop)
+        #: Chunks pass as they are framed: requests go through the fast lane.
+        self.framed = loop_of(reactor) is not None
         hop: Any = AgentHop(reactor, self.connect_timeout)
         loop = loop_of(reactor)
         if loop is not None:
@@ -159,7 +162,9 @@ class ProxyCase(TestCase):
             self.limits,
             bodies,
             self.admission.no_room_for_body,
+            None if loop is None else FastLane(loop, self.proxy),
         )
+        self.addCleanup(hop.close)
         self.listening = reactor.listenTCP(0, self.site, interface="127.0.0.1")
         self.site.port = self.listening
         self.port = self.listening.getHost().port

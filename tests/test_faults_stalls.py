@@ -137,7 +137,7 @@ class UnreachableTests(FaultCase):
         client.transport.pauseProducing()
         size = 50_000_000
         call.answer(200, b"x" * size)
-        await until(lambda: any(channel._stall for channel in self.site._channels))
+        await until(lambda: any(channel.stalls for channel in self.site._channels))
         for _ in range(5):
             self.join(server, issues=("unreachable",))
             self.clock.advance(10)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from paddler.balancer.channel import _queued
 from paddler.testing import Call, ScriptedServer
 from tests.faults import FaultCase
 from tests.llamas import until
@@ -106,7 +105,11 @@ class EventTests(TruncatedCase):
             call.transport.write(b"64\r\ndata: ha")
             await client.until(b"data: ha")
             await self.dies(call, end, client)
-            self.assert_told(client, b"data: ha\n\n")
+            if self.framed:
+                # There it passes in the server's own, which can only be cut.
+                self.assertTrue(client.received.endswith(b"64\r\ndata: ha"))
+            else:
+                self.assert_told(client, b"data: ha\n\n")
 
     async def test_http_1_0(self) -> None:
         """A client without chunks gets the event, and then the connection's end."""
@@ -210,11 +213,11 @@ class PlainTests(TruncatedCase):
         call.head(200, {b"Content-Type": b"text/plain", b"Content-Length": b"1000000000"})
         # Until the last of it waits in this process, and is too little to stop the server.
         sent, piece = 0, 32 * 1024
-        while not _queued(channel.transport):
+        while not channel.unsent:
             call.transport.write(b"x" * piece)
             sent += piece
             await self.settled()
-        self.assertIsNone(channel._stall)
+        self.assertFalse(channel.stalls)
         call.reset()
         await call.lost
         await self.settled()

@@ -86,6 +86,7 @@ class Attempt:
     _head: Any = attrs.field(default=None, init=False)
     _held: bytes | None = attrs.field(default=None, init=False)
     _tail: bytes = attrs.field(default=b"", init=False)
+    _frames: bytes = attrs.field(default=b"", init=False)
 
     @property
     def seconds(self) -> float:
@@ -157,10 +158,13 @@ class Attempt:
             self._request.write(data)
 
     def framed_received(self, data: bytes) -> None:
-        """See `IAnswerReceiver`."""
-        if not self.started:
-            self._start()
-        self._request.write(data)
+        """See `IAnswerReceiver`; frames with nothing in them yet are held as the head is."""
+        data = self._frames + data
+        if self.started:
+            self._frames = b""
+            self._request.write(data)
+        else:
+            self._frames = data
 
     def answer_ended(self, problem: PaddlerError | None) -> None:
         """See `IAnswerReceiver`."""
@@ -172,6 +176,8 @@ class Attempt:
         elif problem is None:
             if not self.started:
                 self._start()
+                if self._frames:
+                    self._request.write(self._frames)
             self._request.finish()
             self._owner.attempt_ended(self, None)
         elif self.started and isinstance(problem, UpstreamFailed):

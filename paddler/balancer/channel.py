@@ -196,9 +196,19 @@ class Channel(HTTPChannel):
 
     _unsent = 0
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait in this process to be sent."""
+        return _queued(self.transport)
+
+    @property
+    def stalls(self) -> bool:
+        """The client takes less than it is sent."""
+        return self._stall is not None
+
     def _taken(self) -> bool:
         """Whether some of the queued bytes were taken since this was asked last."""
-        before, self._unsent = self._unsent, _queued(self.transport)
+        before, self._unsent = self._unsent, self.unsent
         return self._unsent > 0 and (not before or self._unsent < before)
 
 

@@ -66,6 +66,8 @@ class FastConnection(asyncio.Protocol):
         self._feeding = False
         self._deaf = False
         self._closing = False
+        #: The client takes less than it is sent.
+        self.stalls = False
         #: It goes to twisted.web as soon as what was written is sent.
         self._going = False
         #: Since when the client keeps us waiting, and bytes that it had not taken then.
@@ -105,12 +107,14 @@ class FastConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client takes less than it is sent."""
-        self.waits_since, self._unsent = self.site.seconds(), self._queued()
+        self.stalls = True
+        self.waits_since, self._unsent = self.site.seconds(), self.unsent
         if self._request is not None and self._request.flow is not None:
             self._request.flow.pause()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
+        self.stalls = False
         if self._going:
             self._hand_over()
         elif self._request is not None and self._request.flow is not None:
@@ -232,7 +236,7 @@ class FastConnection(asyncio.Protocol):
     def answered(self, request: FastRequest) -> None:
         """Its answer is whole."""
         self._request = self._exchange = None
-        self.waits_since, self._unsent = self.site.seconds(), self._queued()
+        self.waits_since, self._unsent = self.site.seconds(), self.unsent
         if not request.keeps or self._closing:
             self._closing = True
             self._transport.close()
@@ -252,13 +256,19 @@ class FastConnection(asyncio.Protocol):
     # From its site.
 
     @property
+    def unsent(self) -> int:
+        """Bytes that wait in this process to be sent."""
+        size: int = self._transport.get_write_buffer_size()
+        return size
+
+    @property
     def is_reading(self) -> bool:
         """A request has begun to come and is not here yet."""
         return self._missing > 0
 
     def refuse(self, error: PaddlerError) -> None:
         """Take no more of a request; twisted.web says why not."""
-        if self._transport is None or self._queued():
+        if self._transport is None or self.unsent:
             self.abort()
         else:
             self._hand_over().refuse(error)
@@ -279,7 +289,7 @@ class FastConnection(asyncio.Protocol):
         """See whether the client keeps us waiting for too long."""
         if now - self.waits_since < self.site.limits.quiet or self._transport is None:
             return
-        queued = self._queued()
+        queued = self.unsent
         if queued:
             if queued >= self._unsent > 0:
                 self.abort()
@@ -291,10 +301,6 @@ class FastConnection(asyncio.Protocol):
                 self.loseConnection()
 
     # Inside.
-
-    def _queued(self) -> int:
-        size: int = self._transport.get_write_buffer_size()
-        return size
 
     def _left(self) -> None:
         exchange, self._exchange = self._exchange, None
@@ -313,7 +319,7 @@ class FastConnection(asyncio.Protocol):
 
     def _go(self) -> None:
         """Go to twisted.web, once what was written is sent."""
-        if self._queued():
+        if self.unsent:
             self._going = True
             self._transport.pause_reading()
             self._transport.set_write_buffer_limits(0)

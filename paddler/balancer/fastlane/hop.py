@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import socket
 from typing import Any
 
 import attrs
@@ -164,11 +166,14 @@ class _Call:
         except asyncio.TimeoutError:
             error = UpstreamTimedOut(str(upstream), "no connection in time")
         except OSError as failed:
+            # A look-up that fails has numbers of its own.
+            ours = failed.errno is not None and not isinstance(failed, socket.gaierror)
+            why = os.strerror(failed.errno or 0) if ours else failed.strerror or str(failed)
             if failed.errno in _OURS:
                 # Ours, not llama-server's: no descriptor or no port is left to connect from.
-                error = NoConnection(failed.strerror or str(failed))
+                error = NoConnection(why)
             else:
-                error = UpstreamRefused(str(upstream), failed.strerror or str(failed))
+                error = UpstreamRefused(str(upstream), why)
         else:
             self._dialing = None
             self._line = line

@@ -52,9 +52,9 @@ class Line(asyncio.Protocol):
         self._start: bytes | None = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._phrase = b""
-        self._interims = self._began = 0
+        self._interims = 0
         self._length: int | None = None
-        self._framed = self._delimited = self._whole = False
+        self._framed = self._delimited = self._whole = self._more = False
         self._keeps = self._streams = self._paused = False
 
     @property
@@ -112,15 +112,18 @@ class Line(asyncio.Protocol):
                 self._parser.feed_data(data)
             else:
                 data = self._head_comes(data)
-            if self._began > 1 + self._interims:
-                raise HttpParserError("more came than the answer")
+            if self._more and self._framed:
+                raise HttpParserError("more came behind it")
             if self._framed and data:
                 call.receiver.framed_received(data)
             if self._whole:
-                self._ended(None)
+                self._ended(None, cut=self._more)
         except HttpParserCallbackError as error:
             self._broke(call, error.__context__ or error)
         except HttpParserError as error:
+            if self._whole and not self._framed:
+                self._ended(None, cut=True)
+                return
             self._ended(f"its answer is not well-formed: {error}", cut=True)
         except Exception as error:  # the call's own, of which nobody else would hear
             self._broke(call, error)
@@ -148,8 +151,8 @@ class Line(asyncio.Protocol):
     # From the parser.
 
     def on_message_begin(self) -> None:
-        """An answer begins."""
-        self._began += 1
+        """An answer begins; one is all that was asked for."""
+        self._more = self._whole
 
     def on_status(self, phrase: bytes) -> None:
         """Some of the words behind its status."""
@@ -161,6 +164,8 @@ class Line(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Its head is whole."""
+        if self._more:
+            return
         code = self._parser.get_status_code()
         if code < 200:
             self._interims += 1
@@ -185,7 +190,8 @@ class Line(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """Some of its body, out of its frames."""
-        self._call.receiver.data_received(data)
+        if not self._more:
+            self._call.receiver.data_received(data)
 
     def on_chunk_header(self) -> None:
         """A chunk begins."""
@@ -197,7 +203,7 @@ class Line(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The answer is whole."""
-        if self._parser.get_status_code() >= 200:
+        if not self._more and self._parser.get_status_code() >= 200:
             self._whole = True
             self._keeps = self._parser.should_keep_alive()
 
