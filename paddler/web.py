@@ -44,6 +44,8 @@ __all__ = ["HttpCaller", "read_body"]
 
 #: Bytes of an answer that are read; more is no answer to anything that is asked here.
 BODY_LIMIT = 4 * 1024 * 1024
+#: Seconds that a connection is kept in use, for a name is looked up when a new one is made.
+KEPT_FOR = 60.0
 
 _BROKEN = (RequestTransmissionFailed, ResponseFailed, ResponseNeverReceived)
 
@@ -149,6 +151,7 @@ class HttpCaller:
     _agent: IAgent
     _pool: HTTPConnectionPool
     _secret: str | None = attrs.field(default=None, repr=False)
+    _kept_since: float = attrs.field(default=0.0, init=False)
 
     @classmethod
     def to(
@@ -176,6 +179,10 @@ class HttpCaller:
         headers: Mapping[str, str] | None = None,
     ) -> Deferred[Outcome]:
         """Ask; this is a `Call`."""
+        now = self._clock.seconds()
+        if abs(now - self._kept_since) >= KEPT_FOR:  # the clock may be set back
+            self._kept_since = now
+            self._pool.closeCachedConnections()
         asking = Deferred.fromCoroutine(self._ask(method, path, body, headers or {}))
         return asking.addTimeout(seconds, self._clock, onTimeoutCancel=_silence)
 

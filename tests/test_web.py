@@ -68,6 +68,17 @@ class FailingAgent:
         return fail(self.error)
 
 
+class CountingPool(HTTPConnectionPool):  # type: ignore[misc]
+    """Counts how often its connections are closed."""
+
+    closed = 0
+
+    def closeCachedConnections(self) -> Deferred[None]:
+        self.closed += 1
+        closing: Deferred[None] = super().closeCachedConnections()
+        return closing
+
+
 class HttpCallerTests(SynchronousTestCase):
     """What comes of asking."""
 
@@ -210,6 +221,18 @@ class HttpCallerTests(SynchronousTestCase):
             assert isinstance(outcome, NoAnswer)
             self.assertEqual(outcome.kind, kind, error)
             self.assertTrue(outcome.problem, error)
+
+    def test_renewed(self) -> None:
+        """A kept connection is given up once a minute, so that a name may move."""
+        pool = CountingPool(MemoryReactorClock())
+        self.clock.advance(1000)
+        caller = HttpCaller(self.clock, Address("my_host", 81), self.agent, pool)
+        for seconds, closed in ((0, 1), (59, 1), (1, 2), (1, 2), (-500, 3), (59, 3), (1, 4)):
+            self.clock.rightNow += seconds
+            asking = caller.call("GET", "/x")
+            self.agent.flush()
+            self.successResultOf(asking)
+            self.assertEqual(pool.closed, closed)
 
     def test_close(self) -> None:
         """With nothing kept there is nothing to wait for."""
