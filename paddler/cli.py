@@ -75,6 +75,10 @@ def _dashboard(words: Sequence[str]) -> None:
     options = DashboardOptions()
     options.synopsis = "Usage: paddler dashboard [options]"
     options.parseOptions(words)
+    if options.metadata_keys:
+        from paddler.hosts import settle_hosts
+
+        settle_hosts(options)
     try:
         settings = options.settings()
     except UsageError as error:

@@ -9,11 +9,16 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from twisted.internet.abstract import isIPv6Address
+
+from paddler.metadata import MetadataKey
+
 __all__ = [
     "boolean",
     "choice",
     "duration",
     "host",
+    "host_or_key",
     "is_boolean",
     "listening_port",
     "path_of_secret",
@@ -111,16 +116,23 @@ def host(raw: str) -> str:
 
     :raises ValueError: saying what fits.
     """
-    if raw.startswith("aws:metadata:"):
-        raise ValueError("a host name or address (aws:metadata is not built into this version)")
     bare = raw[1:-1] if raw.startswith("[") and raw.endswith("]") else raw
-    if not bare or "://" in bare or re.search(r"[\s/@?#]", bare) or bare.count(":") == 1:
+    if not bare or re.search(r"[\s/@?#]", bare) or (":" in bare and not isIPv6Address(bare)):
         raise ValueError("a host name or address, without scheme or port")
     try:
         bare.encode("idna")  # as the resolver will, which has no good words for it
     except UnicodeError:
         raise ValueError("a host name whose parts have 1 to 63 characters") from None
     return bare
+
+
+def host_or_key(raw: str) -> str | MetadataKey:
+    """A host, or `aws:metadata:KEY` for one that EC2's instance metadata tells.
+
+    :raises ValueError: saying what fits.
+    """
+    key = MetadataKey.read(raw)
+    return host(raw) if key is None else key
 
 
 def choice(*words: str) -> Callable[[str], str]:

@@ -19,8 +19,9 @@ from twisted.python import usage
 
 from paddler import __version__
 from paddler.coercions import boolean, is_boolean, read_secret, secret, text
+from paddler.metadata import MetadataKey, MetadataService
 
-__all__ = ["Option", "PaddlerOptions"]
+__all__ = ["AWS_IMDSV1", "Option", "PaddlerOptions"]
 
 
 @attrs.frozen
@@ -58,11 +59,21 @@ class Option:
         return f"{self.help} [default: {shown}]" if shown else self.help
 
 
+#: For the commands whose hosts may be `aws:metadata:KEY`.
+AWS_IMDSV1 = Option(
+    "aws-imdsv1",
+    boolean,
+    False,
+    "For hosts given as aws:metadata:KEY: allow version 1 of EC2's instance metadata.",
+)
+
+
 class PaddlerOptions(usage.Options):
     """The options of one command, given by its `table`.
 
     After parsing, `options[name]` is a checked value; `given` names the options that
-    came from the command line or the environment; `remarks` are lines for the log.
+    came from the command line or the environment; `remarks` are lines for the log;
+    `metadata_keys` are the hosts that instance metadata has to tell, by option.
     """
 
     table: ClassVar[Sequence[Option]] = ()
@@ -74,6 +85,7 @@ class PaddlerOptions(usage.Options):
         self._by_name = {option.name: option for option in self.table}
         self.given: set[str] = set()
         self.remarks: list[str] = []
+        self.metadata_keys: dict[str, MetadataKey] = {}
         self.secrets: dict[str, str | None] = {}
         self._raw: dict[str, list[str]] = {}
         super().__init__()
@@ -148,15 +160,42 @@ class PaddlerOptions(usage.Options):
             if variable in self.environment:
                 raise usage.UsageError(f"{variable}: not built into this version of Paddler")
         for option in self.table:
-            source, raws = f"--{option.name}", self._raw.get(option.name)
+            source, raws = self.source(option.name), self._raw.get(option.name)
             if raws is None:
-                source, raws = option.variable, self._from_environment(option)
+                raws = self._from_environment(option)
             if raws is None:
                 self[option.name] = option.default
                 continue
             self.given.add(option.name)
             values = [self._coerced(option, source, raw) for raw in raws]
             self[option.name] = tuple(values) if option.repeatable else values[-1]
+            if isinstance(values[-1], MetadataKey):
+                self.metadata_keys[option.name] = values[-1]
+
+    def source(self, name: str) -> str:
+        """How an option that was given is named to who gave it."""
+        return f"--{name}" if name in self._raw else self._by_name[name].variable
+
+    def metadata_service(self) -> MetadataService:
+        """Where instance metadata is asked for hosts.
+
+        :raises usage.UsageError: what the environment says of that does not fit.
+        """
+        return MetadataService.from_environment(self.environment, version_1=self["aws-imdsv1"])
+
+    def settle_hosts(self, hosts: Mapping[str, str]) -> None:
+        """Put hosts in place of `metadata_keys`.
+
+        :raises usage.UsageError: one does not fit its option.
+        """
+        self.update(hosts)
+        self.check_hosts()
+
+    def check_hosts(self) -> None:
+        """See that hosts fit their options; keys in place of them are for later.
+
+        :raises usage.UsageError: one does not.
+        """
 
     def _from_environment(self, option: Option) -> list[str] | None:
         raw = self.environment.get(option.variable)

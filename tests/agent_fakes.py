@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 
-from paddler.agent.asking import Answer, NoAnswer, Outcome
 from paddler.agent.settings import AgentSettings
+from paddler.calls import Answer, NoAnswer, Outcome
 from paddler.values import Address
 
 __all__ = ["IDLE", "LOADING", "OK", "PROPS", "REFUSED", "SILENT", "FakeCall", "agent_settings"]
@@ -41,7 +42,13 @@ class FakeCall:
         self.limits: list[float] = []
 
     def __call__(
-        self, method: str, path: str, body: bytes | None = None, *, seconds: float = 1.0
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        seconds: float = 1.0,
+        headers: Mapping[str, str] | None = None,
     ) -> Deferred[Outcome]:
         self.asked.append((method, path))
         self.bodies.append(body)

@@ -7,6 +7,7 @@ import socket
 from typing import Any
 
 from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
 
 from paddler.scheduling.views import AgentView
 from paddler.testing import Call, ScriptedServer
@@ -30,7 +31,7 @@ def error_in(received: bytes) -> tuple[int, str]:
     return status, error["type"]
 
 
-async def full_port(case: ProxyCase) -> socket.socket:
+async def full_port(case: TestCase) -> socket.socket:
     """A listening socket whose backlog is full: a connection to it is neither made nor refused."""
     listening = socket.socket()
     case.addCleanup(listening.close)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -86,12 +87,17 @@ class PaddlerProcess(ChildProcess):
     """`paddler WORDS`, run by this Python.
 
     :param words: the command and its options.
+    :param more: more of its environment.
+    :param script: what is run instead of `paddler`, with the same words.
     :ivar output: what all its runs have printed.
     """
 
-    def __init__(self, *words: str) -> None:
+    def __init__(
+        self, *words: str, more: Mapping[str, str] | None = None, script: str | None = None
+    ) -> None:
         super().__init__()
-        self._words = words
+        self._words = [*(("-m", "paddler") if script is None else ("-c", script)), *words]
+        self._environment = environment(more)
         self._printed: list[list[bytes]] = []
 
     @property
@@ -109,8 +115,8 @@ class PaddlerProcess(ChildProcess):
         assert self._watched is None or self._watched.ended.called, "it runs already"
         self._watched = Watched()
         self._printed.append(self._watched.output)
-        words = [*tied_to_parent(), sys.executable, "-m", "paddler", *self._words]
-        self._process = reactor.spawnProcess(self._watched, words[0], words, env=environment())
+        words = [*tied_to_parent(), sys.executable, *self._words]
+        self._process = reactor.spawnProcess(self._watched, words[0], words, env=self._environment)
 
     def kill(self) -> Deferred[None]:
         """Kill it and wait until it is gone; may be called at any time, and again."""

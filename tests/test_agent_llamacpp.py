@@ -7,7 +7,6 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from paddler.agent.asking import Answer, NoAnswer
 from paddler.agent.llamacpp import (
     Health,
     Props,
@@ -17,6 +16,7 @@ from paddler.agent.llamacpp import (
     read_props,
     read_slots,
 )
+from paddler.calls import Answer, NoAnswer
 from tests.agent_fakes import LOADING, OK, REFUSED, SILENT
 
 

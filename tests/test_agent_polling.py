@@ -95,6 +95,54 @@ class PollingServiceTests(SynchronousTestCase):
         self.successResultOf(stopped)
         self.assertEqual(self.told, [])
 
+    def test_look_now(self) -> None:
+        """A look may be wanted earlier; the interval begins anew with it."""
+        self.service.startService()
+        self.clock.advance(0.5)
+        self.service.look_now()
+        self.assertEqual(self.looks, 2)
+        self.clock.advance(0.9)
+        self.assertEqual(self.looks, 2)
+        self.clock.advance(0.1)
+        self.assertEqual(self.looks, 3)
+        self.successResultOf(self.service.stopService())
+
+    def test_look_now_while_looking(self) -> None:
+        """One look is under way: another follows it at once, and only one."""
+        self.answer = Deferred()
+        self.service.startService()
+        self.service.look_now()
+        self.service.look_now()
+        self.assertEqual(self.looks, 1)
+        first, self.answer = self.answer, succeed("again")
+        first.callback("seen")
+        self.assertEqual((self.looks, self.told), (2, ["seen", "again"]))
+        self.clock.advance(1.0)
+        self.assertEqual(self.looks, 3)
+        self.successResultOf(self.service.stopService())
+
+    def test_look_now_from_within(self) -> None:
+        """Who is told may want another look at once."""
+        self.service = PollingService[str](self.clock, 1.0, self.look, self.tell)
+        self.service.startService()
+        self.assertEqual(self.looks, 2)
+        self.clock.advance(1.0)
+        self.assertEqual(self.looks, 3)
+        self.successResultOf(self.service.stopService())
+
+    def tell(self, seen: str) -> None:
+        self.told.append(seen)
+        if len(self.told) == 1:
+            self.service.look_now()
+
+    def test_look_now_when_stopped(self) -> None:
+        """One that does not run takes no look."""
+        self.service.look_now()
+        self.service.startService()
+        self.successResultOf(self.service.stopService())
+        self.service.look_now()
+        self.assertEqual(self.looks, 1)
+
     def test_stopped_before_it_started(self) -> None:
         """There is nothing to stop."""
         self.assertIsNone(self.successResultOf(self.service.stopService()))

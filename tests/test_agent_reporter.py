@@ -11,9 +11,10 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from paddler import __version__
-from paddler.agent.asking import Answer, NoAnswer
 from paddler.agent.reporter import LONGEST_PAUSE, ReportingService, pause_after, report_of
+from paddler.agent.settings import AgentSettings
 from paddler.agent.status import LlamaStatus
+from paddler.calls import Answer, NoAnswer
 from paddler.values import Address, Report
 from tests.agent_fakes import REFUSED, SILENT, FakeCall, agent_settings
 
@@ -90,13 +91,17 @@ class ReportingServiceTests(SynchronousTestCase):
         self.call = FakeCall({POST: Answer(200), LEAVE: Answer(200)})
         self.in_use: list[int] = []
         self.service = ReportingService(
-            self.clock, self.call, SETTINGS, lambda: 1.0, self.in_use.append
+            self.clock, self.call, SETTINGS, lambda: 1.0, self.in_use.append, self.contact
         )
+        self.contacts: list[bool] = []
         self.service.startService()
         self.lines: list[str] = []
         globalLogPublisher.addObserver(self.note)
         self.addCleanup(globalLogPublisher.removeObserver, self.note)
         self.addCleanup(self.stop)
+
+    def contact(self) -> None:
+        self.contacts.append(isinstance(self.call.answers[POST], Answer))
 
     def note(self, event: Any) -> None:
         if event.get("log_namespace", "").endswith("ReportingService"):
@@ -243,6 +248,86 @@ class ReportingServiceTests(SynchronousTestCase):
         self.call.answers[POST] = Answer(200)
         self.clock.advance(1.0)
         self.assertEqual(len(self.sent), 2)
+
+    def move(self, host: str = "10.0.0.9") -> AgentSettings:
+        """The llama-server is elsewhere from now on."""
+        moved = agent_settings(external=Address(host, 8088))
+        self.call.answers[f"/api/v1/agent_status_update/{moved.agent_id}"] = Answer(200)
+        self.service.move(moved, self.call)
+        return moved
+
+    def told(self) -> list[tuple[str, str]]:
+        """Which id reported which host."""
+        return [
+            (path.rpartition("/")[2], report.external.host)
+            for (_, path), report in zip(self.call.asked, self.sent, strict=True)
+        ]
+
+    def test_move(self) -> None:
+        """A new address is told at once under the old id, and then under its own."""
+        self.service.tell(WELL)
+        self.clock.advance(0.4)
+        moved = self.move()
+        old, new = SETTINGS.agent_id, moved.agent_id
+        told = [(old, "10.0.0.1"), (old, "10.0.0.9"), (new, "10.0.0.9")]
+        self.assertEqual(self.told(), told)
+        self.clock.advance(0.9)
+        self.assertEqual(len(self.sent), 3)
+        self.clock.advance(0.1)
+        self.assertEqual(self.told()[3:], told[2:])
+        self.call.answers[f"/api/v1/agents/{new}"] = Answer(200)
+        self.successResultOf(self.service.stopService())
+        self.assertEqual(self.call.asked[-1], ("DELETE", f"/api/v1/agents/{new}"))
+
+    def test_move_while_reporting(self) -> None:
+        """A report under way ends first."""
+        self.call.answers[POST] = slow = Deferred[Any]()
+        self.service.tell(WELL)
+        moved = self.move()
+        self.call.answers[POST] = Answer(200)
+        slow.callback(Answer(200))
+        self.assertEqual(
+            self.told()[1:], [(SETTINGS.agent_id, "10.0.0.9"), (moved.agent_id, "10.0.0.9")]
+        )
+
+    def test_move_before_the_first_report(self) -> None:
+        """Who was never told the old address never hears of it."""
+        moved = self.move()
+        self.service.tell(WELL)
+        self.assertEqual(self.told(), [(moved.agent_id, "10.0.0.9")])
+
+    def test_move_while_the_balancer_is_away(self) -> None:
+        """No try is early; the old id is the one that the balancer knows, or knew."""
+        self.service.tell(WELL)
+        self.call.answers[POST] = REFUSED
+        self.clock.advance(1.0)
+        self.clock.advance(0.5)
+        tries = len(self.sent)
+        moved = self.move()
+        self.assertEqual(len(self.sent), tries)
+        self.call.answers[POST] = Answer(200)
+        self.clock.advance(2.0)
+        told = self.told()[tries:]
+        self.assertEqual(told[:2], [(SETTINGS.agent_id, "10.0.0.9"), (moved.agent_id, "10.0.0.9")])
+
+    def test_stopped_within_a_move(self) -> None:
+        """Leave is taken of the id that was said last."""
+        self.service.tell(WELL)
+        self.call.answers[POST] = Deferred[Any]()
+        self.move()
+        self.successResultOf(self.service.stopService())
+        self.assertEqual(self.call.asked[-1], ("DELETE", LEAVE))
+
+    def test_contact(self) -> None:
+        """It is told when the balancer is lost and when it is found, once each."""
+        self.service.tell(WELL)
+        self.assertEqual(self.contacts, [])
+        self.call.answers[POST] = REFUSED
+        self.clock.pump([1.0] * 5)
+        self.assertEqual(self.contacts, [False])
+        self.call.answers[POST] = Answer(200)
+        self.clock.pump([1.0] * 5)
+        self.assertEqual(self.contacts, [False, True])
 
     def test_leave(self) -> None:
         """Stopping takes leave, and nothing is said after."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from paddler.agent.settings import AgentOptions, AgentSettings
+from paddler.agent.settings import AgentOptions, AgentSettings, HostKeys
+from paddler.metadata import MetadataKey, MetadataService
 from paddler.values import Address, agent_id_for
 
 
@@ -127,7 +129,9 @@ class AgentOptionsTests(SynchronousTestCase):
             ("reporting-interval", "soon"),
             ("management-port", "0"),
             ("local-llamacpp-scheme", "ftp"),
-            ("external-llamacpp-host", "aws:metadata:local-ipv4"),
+            ("external-llamacpp-host", "aws:metadata:"),
+            ("external-llamacpp-host", "aws:metdata:local-ipv4"),
+            ("management-host", "aws:metadata:mac/"),
             ("management-host", "a..b"),
             ("local-llamacpp-host", "a" * 64 + ".example"),
             ("name", "n" * 129),
@@ -136,9 +140,61 @@ class AgentOptionsTests(SynchronousTestCase):
         ]:
             self.assertIn(f"--{name}", self.refusal(f"--{name}={value}"))
 
-    def test_not_yet(self) -> None:
-        """The option whose feature isn't built is refused by name."""
-        self.assertIn("--aws-imdsv1: not built", self.refusal("--aws-imdsv1"))
+    def test_host_keys(self) -> None:
+        """Hosts may be keys of instance metadata; once they are told, the keys are kept."""
+        options = parsed(
+            "--external-llamacpp-host=aws:metadata:public-ipv4",
+            "--management-host=aws:metadata:local-ipv4",
+            "--aws-imdsv1",
+            environment={"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1338"},
+        )
+        public, local = MetadataKey("public-ipv4"), MetadataKey("local-ipv4")
+        keys = {"external-llamacpp-host": public, "management-host": local}
+        self.assertEqual(options.metadata_keys, keys)
+        options.settle_hosts({"external-llamacpp-host": "1.2.3.4", "management-host": "10.0.0.1"})
+        settings = options.settings()
+        self.assertEqual(settings.external, Address("1.2.3.4", 8088))
+        self.assertEqual(settings.management, Address("10.0.0.1", 8085))
+        service = MetadataService(Address("127.0.0.1", 1338), version_1=True)
+        self.assertEqual(
+            settings.host_keys, HostKeys(service, {"external": public, "management": local})
+        )
+
+    def test_external_key_follows_local(self) -> None:
+        """An external address that is as local is so in this, too."""
+        key = MetadataKey("local-ipv4")
+        for words, keys in (
+            ((), {"local": key, "external": key}),
+            (("--external-llamacpp-host=e",), {"local": key}),
+        ):
+            options = parsed("--local-llamacpp-host=aws:metadata:local-ipv4", *words)
+            options.settle_hosts({"local-llamacpp-host": "10.0.0.1"})
+            settings = options.settings()
+            assert settings.host_keys is not None
+            self.assertEqual(settings.host_keys.keys, keys)
+
+    def test_key_in_the_environment(self) -> None:
+        """A key is one wherever it is given, and named as it was given."""
+        options = parsed(
+            "--local-llamacpp-host=aws:metadata:local-ipv4",
+            environment={"PADDLER_MANAGEMENT_HOST": "aws:metadata:local-ipv4"},
+        )
+        self.assertEqual(
+            [options.source(name) for name in options.metadata_keys],
+            ["--local-llamacpp-host", "PADDLER_MANAGEMENT_HOST"],
+        )
+
+    def test_told_hosts_are_checked(self) -> None:
+        """Instance metadata's hosts must fit as given ones do."""
+        options = parsed("--external-llamacpp-host=aws:metadata:tags/instance/h")
+        told = {"external-llamacpp-host": "0.0.0.0"}
+        error = self.assertRaises(UsageError, options.settle_hosts, told)
+        self.assertIn("--external-llamacpp-host: got '0.0.0.0'", str(error))
+        options = parsed(
+            "--management-scheme=https", "--management-host=aws:metadata:tags/instance/h_1"
+        )
+        error = self.assertRaises(UsageError, options.settle_hosts, {"management-host": "a_b"})
+        self.assertIn("--management-host: got 'a_b'", str(error))
 
     def test_https_with_underscore(self) -> None:
         """No certificate is valid for a name with an underscore."""

@@ -9,9 +9,9 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from paddler.agent.asking import Answer, NoAnswer
 from paddler.agent.status import LlamaStatus, in_words
 from paddler.agent.watching import LlamaWatch
+from paddler.calls import Answer, NoAnswer
 from paddler.values import Address
 from tests.agent_fakes import IDLE, LOADING, OK, PROPS, REFUSED, SILENT, FakeCall
 

@@ -14,6 +14,7 @@ from paddler.coercions import (
     choice,
     duration,
     host,
+    host_or_key,
     listening_port,
     path_of_secret,
     port,
@@ -22,6 +23,7 @@ from paddler.coercions import (
     text,
     whole,
 )
+from paddler.metadata import MetadataKey
 from paddler.options import Option, PaddlerOptions
 
 
@@ -48,6 +50,8 @@ class CoercionTests(SynchronousTestCase):
             (host, "::1", "::1"),
             (host, "[::1]", "::1"),
             (host, "10.0.0.1", "10.0.0.1"),
+            (host_or_key, "10.0.0.1", "10.0.0.1"),
+            (host_or_key, "aws:metadata:local-ipv4", MetadataKey("local-ipv4")),
             (choice("a", "b"), "b", "b"),
             (text, "a b", "a b"),
         ):
@@ -75,6 +79,10 @@ class CoercionTests(SynchronousTestCase):
             (host, "h:80"),
             (host, "a b"),
             (host, "aws:metadata:local-ipv4"),
+            (host, "a:b:c"),
+            (host_or_key, "aws:metadata:"),
+            (host_or_key, "aws:metadata:mac/"),
+            (host_or_key, "a:b"),
             (choice("a", "b"), "c"),
             (text, " "),
             (text, "a\nb"),

@@ -46,7 +46,7 @@ class ReadmeTests(SynchronousTestCase):
         tables = [*BalancerOptions.table, *AgentOptions.table, *DemoOptions.table]
         known = {option.name for option in tables} | {"help"}
         llamas = {"host", "port"}  # of llama-server, in the one command that starts it
-        written = set(re.findall(r"--([a-z][a-z-]+)", self.text))
+        written = set(re.findall(r"--([a-z][a-z0-9-]+)", self.text))
         self.assertEqual(written - known - llamas, set())
 
     def test_files(self) -> None:

@@ -197,6 +197,17 @@ class AddressTests(SynchronousTestCase):
         scene.end(request)
         self.assertEqual(len(scene.scheduler._fleet._by_address), 1)
 
+    def test_drained_agent_moves(self) -> None:
+        """One that is drained stays so wherever it moves, until it is resumed."""
+        scene = Scene()
+        scene.hear("a", host="x")
+        scene.scheduler.drain("a", True, scene.now)
+        scene.hear("a", host="y")
+        self.assertEqual(scene.view().state, "draining")
+        scene.scheduler.drain("a", False, scene.now)
+        scene.hear("a", host="x")
+        self.assertEqual(scene.view().state, "ready")
+
     def test_agent_moves_to_anothers(self) -> None:
         """An agent that moves to a known address takes it over and leaves its own."""
         scene = Scene()

@@ -12,7 +12,7 @@ from typing import TypeVar
 import attrs
 import msgspec
 
-from paddler.agent.asking import Answer, NoAnswer, Outcome
+from paddler.calls import Answer, NoAnswer, Outcome
 from paddler.values import Issue
 
 __all__ = [

@@ -14,8 +14,11 @@ from paddler.agent.polling import PollingService
 from paddler.agent.reporter import ReportingService
 from paddler.agent.settings import AgentOptions, AgentSettings
 from paddler.agent.watching import LlamaWatch
-from paddler.agent.web import HttpCaller
+from paddler.agent.whereabouts import LOOK_EVERY, Whereabouts
+from paddler.ec2 import InstanceMetadata
 from paddler.foreground import on_signals
+from paddler.hosts import settle_hosts
+from paddler.web import HttpCaller
 
 __all__ = ["AgentService", "Options", "makeService"]
 
@@ -37,22 +40,61 @@ class AgentService(MultiService):
     _reactor: Any
     _settings: AgentSettings
     _balancer: HttpCaller = attrs.field(init=False)
+    _watch: LlamaWatch = attrs.field(init=False)
+    _reporting: ReportingService = attrs.field(init=False)
+    _following: PollingService[AgentSettings] | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         MultiService.__init__(self)
         reactor, settings = self._reactor, self._settings
-        llama = HttpCaller.to(reactor, settings.local, settings.llamacpp_key)
-        self._balancer = HttpCaller.to(
-            reactor, settings.management, settings.management_token, keep=True
+        self._balancer = self._dial_balancer()
+        self._watch = watch = LlamaWatch(
+            reactor, self._dial_llama().call, settings.local, settings.interval
         )
-        watch = LlamaWatch(reactor, llama.call, settings.local, settings.interval)
-        reporting = ReportingService(
-            reactor, self._balancer.call, settings, random.random, watch.in_use
+        self._reporting = ReportingService(
+            reactor, self._balancer.call, settings, random.random, watch.in_use, self._look_around
         )
-        polling = PollingService(reactor, settings.interval, watch.look, reporting.tell)
+        polling = PollingService(reactor, settings.interval, watch.look, self._reporting.tell)
         # Started in this order: what was seen first is reported at once.
-        reporting.setServiceParent(self)
+        self._reporting.setServiceParent(self)
         polling.setServiceParent(self)
+        if settings.host_keys is not None:
+            metadata = InstanceMetadata.to(reactor, settings.host_keys.service)
+            whereabouts = Whereabouts(metadata, settings.host_keys, settings)
+            self._following = PollingService(reactor, LOOK_EVERY, whereabouts.look, self._moved)
+            self._following.setServiceParent(self)
+
+    def _dial_llama(self) -> HttpCaller:
+        return HttpCaller.to(self._reactor, self._settings.local, self._settings.llamacpp_key)
+
+    def _dial_balancer(self) -> HttpCaller:
+        settings = self._settings
+        return HttpCaller.to(
+            self._reactor, settings.management, settings.management_token, keep=True
+        )
+
+    def _look_around(self) -> None:
+        """The balancer was lost or found: what came between may be a move of ours."""
+        if self._following is not None:
+            self._following.look_now()
+
+    def _moved(self, settings: AgentSettings) -> None:
+        """Some server of ours is elsewhere now."""
+        before, self._settings = self._settings, settings
+        log.info(
+            "by instance metadata the llama-server is at {local}, which the balancer reaches at "
+            "{external}, and the balancer at {management}; the agent is {agent_id} now",
+            local=str(settings.local),
+            external=str(settings.external),
+            management=str(settings.management),
+            agent_id=settings.agent_id,
+        )
+        if settings.local != before.local:
+            self._watch.move(settings.local, self._dial_llama().call)
+        if settings.management != before.management:
+            self._balancer.close()
+            self._balancer = self._dial_balancer()
+        self._reporting.move(settings, self._balancer.call)
 
     def startService(self) -> None:
         """Start both, and say who is who."""
@@ -95,6 +137,7 @@ def makeService(options: AgentOptions, reactor: Any = None) -> IService:
 
         reactor = the_reactor
         on_signals(reactor, reactor.stop, lambda: None)
+    settle_hosts(options)
     settings = options.settings()
     for remark in options.remarks:
         log.info("{remark}", remark=remark)

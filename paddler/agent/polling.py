@@ -39,15 +39,27 @@ class PollingService(Service, Generic[_T]):
     log = Logger()
     _loop: LoopingCall | None = attrs.field(default=None, init=False)
     _looking: Deferred[None] | None = attrs.field(default=None, init=False)
+    _under_way: bool = attrs.field(default=False, init=False)
+    _again: bool = attrs.field(default=False, init=False)
     _ended: Deferred[None] = attrs.field(factory=lambda: succeed(None), init=False)
 
     def startService(self) -> None:
         """Take the first look."""
         super().startService()
         # Not earlier: its constructor brings in the global reactor.
-        loop = self._loop = LoopingCall(self._tick)
-        loop.clock = self._clock
-        self._ended = loop.start(self._interval).addCallbacks(lambda _: None, self._broke)
+        self._loop = LoopingCall(self._tick)
+        self._loop.clock = self._clock
+        self._begin(self._loop)
+
+    def look_now(self) -> None:
+        """Take a look now, or right after the one that is under way."""
+        if self._loop is None or not self._loop.running:
+            return
+        if self._under_way:
+            self._again = True
+            return
+        self._loop.stop()
+        self._begin(self._loop)
 
     def stopService(self) -> Deferred[None]:
         """Look no more; fires when a look under way has been given up."""
@@ -58,6 +70,9 @@ class PollingService(Service, Generic[_T]):
             self._looking.cancel()
         return self._ended
 
+    def _begin(self, loop: LoopingCall) -> None:
+        self._ended = loop.start(self._interval).addCallbacks(lambda _: None, self._broke)
+
     def _broke(self, failure: Failure) -> None:
         self.log.failure("polling ended although it must not", failure)
 
@@ -66,11 +81,16 @@ class PollingService(Service, Generic[_T]):
         return self._looking
 
     async def _look_and_tell(self) -> None:
+        self._under_way = self._again = True
         try:
-            seen = await self._look()
-            if seen is not None and self.running:
-                self._tell(seen)
+            while self._again:
+                self._again = False
+                seen = await self._look()
+                if seen is not None and self.running:
+                    self._tell(seen)
         except CancelledError:
             pass
         except Exception:  # the owner's boundary: the next look must come
             self.log.failure("a look failed")
+        finally:
+            self._under_way = False

@@ -7,6 +7,12 @@ the last one began, and news wakes the loop earlier. When it doesn't, the pause 
 the next try doubles from try to try and news wakes nobody. A balancer that refuses the
 connection is one that is being restarted, and such a try costs next to nothing: there
 the pause stays below two intervals, so that all agents are back within two.
+
+Note [moving]: an agent's id is made of its name and of its llama-server's external address,
+so that it is the same after a restart. When that address changes, the balancer is first told
+the new one under the old id: it moves the agent there at once, by its name, and what runs at
+the old address ends there. The next report, sent right after, has the new id, which takes the
+new address over.
 """
 
 from __future__ import annotations
@@ -23,9 +29,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from paddler import __version__
-from paddler.agent.asking import Answer, Call, NoAnswer, Outcome
 from paddler.agent.settings import AgentSettings
 from paddler.agent.status import LlamaStatus
+from paddler.calls import Answer, Call, NoAnswer, Outcome
 from paddler.values import Report
 
 __all__ = ["ReportingService", "pause_after", "report_of"]
@@ -106,6 +112,7 @@ class ReportingService(Service):
     :param settings: who reports, and how often.
     :param jitter: draws from 0 to 1.
     :param in_use: told how many slots the balancer has in use at the llama-server.
+    :param contact: called when the balancer is lost, and when it is found again.
     """
 
     _clock: IReactorTime
@@ -113,13 +120,16 @@ class ReportingService(Service):
     _settings: AgentSettings
     _jitter: Callable[[], float]
     _in_use: Callable[[int], None]
+    _contact: Callable[[], None] = lambda: None
     log = Logger()
     _status: LlamaStatus | None = attrs.field(default=None, init=False)
     _told: object = attrs.field(default=None, init=False)
     _failures: int = attrs.field(default=0, init=False)
     _trouble: str | None = attrs.field(default=None, init=False)
     _met: bool = attrs.field(default=False, init=False)
-    _tried: bool = attrs.field(default=False, init=False)
+    #: What the balancer knows the agent as, and what it was last told; see Note [moving].
+    _known_as: str | None = attrs.field(default=None, init=False)
+    _tried_as: str | None = attrs.field(default=None, init=False)
     _alarm: Deferred[None] | None = attrs.field(default=None, init=False)
     _reporting: Deferred[None] = attrs.field(factory=lambda: succeed(None), init=False)
 
@@ -136,9 +146,10 @@ class ReportingService(Service):
     async def _stop(self) -> None:
         self._reporting.cancel()
         await self._reporting
-        if not self._tried:
+        if self._tried_as is None:
             return
-        outcome = await self._call("DELETE", self._path("agents"), seconds=LEAVE_TIMEOUT)
+        path = f"/api/v1/agents/{self._tried_as}"
+        outcome = await self._call("DELETE", path, seconds=LEAVE_TIMEOUT)
         if isinstance(outcome, Answer) and outcome.status in (200, 204, 404):
             self.log.info("took leave of the balancer")
         else:
@@ -147,7 +158,23 @@ class ReportingService(Service):
     def tell(self, status: LlamaStatus) -> None:
         """Take in what is known now; the balancer hears of it when it is due."""
         self._status = status
-        if not self._failures and status.news != self._told:
+        self._heed_news()
+
+    def move(self, settings: AgentSettings, call: Call) -> None:
+        """Take in where things are now; see Note [moving].
+
+        :param call: asks the management server, where it is now.
+        """
+        self._settings, self._call = settings, call
+        self._heed_news()
+
+    @property
+    def _news(self) -> object:
+        """What the balancer must hear at once when it differs."""
+        return self._status and self._status.news, self._settings.external
+
+    def _heed_news(self) -> None:
+        if not self._failures and self._news != self._told:
             self._wake()
 
     def _wake(self) -> None:
@@ -167,15 +194,14 @@ class ReportingService(Service):
 
         :returns: seconds until the next; None: there is nothing to say yet.
         """
-        began = self._clock.seconds()
+        began, settings = self._clock.seconds(), self._settings
         if self._status is None:
             return None
-        self._tried, self._told = True, self._status.news
+        self._tried_as, self._told = self._known_as or settings.agent_id, self._news
+        path = f"/api/v1/agent_status_update/{self._tried_as}"
         try:
-            report = report_of(self._settings, self._status, began).to_json()
-            outcome = await self._call(
-                "POST", self._path("agent_status_update"), report, seconds=REPORT_TIMEOUT
-            )
+            report = report_of(settings, self._status, began).to_json()
+            outcome = await self._call("POST", path, report, seconds=REPORT_TIMEOUT)
         except CancelledError:
             raise
         except Exception:  # the owner's boundary: the next report must come
@@ -185,12 +211,15 @@ class ReportingService(Service):
             return self._failed(outcome)
         self._succeeded()
         self._in_use(_slots_in_use(outcome.body))
-        if self._status.news != self._told:
+        self._known_as = settings.agent_id
+        if self._news != self._told or self._known_as != self._tried_as:
             return 0.0
         return max(0.0, began + self._settings.interval - self._clock.seconds())
 
     def _failed(self, outcome: Outcome) -> float:
         self._failures += 1
+        if self._failures == 1:
+            self._contact()
         refused = isinstance(outcome, NoAnswer) and outcome.kind == "refused"
         why = _why(outcome)
         if why != self._trouble:
@@ -214,7 +243,10 @@ class ReportingService(Service):
                 balancer=str(self._settings.management),
                 again=" again" if self._met else "",
             )
+        found = self._failures > 0
         self._met, self._failures, self._trouble = True, 0, None
+        if found:
+            self._contact()
 
     async def _wait(self, seconds: float | None) -> None:
         """Wait, until woken at the latest when `seconds` are over."""
@@ -229,6 +261,3 @@ class ReportingService(Service):
         finally:
             if timer is not None and timer.active():
                 timer.cancel()
-
-    def _path(self, what: str) -> str:
-        return f"/api/v1/{what}/{self._settings.agent_id}"

@@ -6,15 +6,17 @@ Nothing below the root sees options; nothing here knows what the settings are fo
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 
 import attrs
 from twisted.python import usage
 
-from paddler.coercions import choice, duration, host, path_of_secret, port, text
-from paddler.options import Option, PaddlerOptions
+from paddler.coercions import choice, duration, host_or_key, path_of_secret, port, text
+from paddler.metadata import MetadataKey, MetadataService
+from paddler.options import AWS_IMDSV1, Option, PaddlerOptions
 from paddler.values import Address, agent_id_for
 
-__all__ = ["AgentOptions", "AgentSettings"]
+__all__ = ["AgentOptions", "AgentSettings", "HostKeys"]
 
 _scheme = choice("http", "https")
 
@@ -39,6 +41,18 @@ def _key(raw: str) -> str:
 
 
 @attrs.frozen
+class HostKeys:
+    """The hosts that instance metadata told, and may tell anew.
+
+    :param service: where it is asked.
+    :param keys: the key of each, by its name in `AgentSettings`.
+    """
+
+    service: MetadataService
+    keys: Mapping[str, MetadataKey]
+
+
+@attrs.frozen
 class AgentSettings:
     """What one agent needs to know.
 
@@ -49,6 +63,7 @@ class AgentSettings:
     :param interval: seconds from one report, and one look at the llama-server, to the next.
     :param llamacpp_key: llama-server's API key.
     :param management_token: the management server's bearer token.
+    :param host_keys: hosts that may change; None: all of them were given.
     """
 
     local: Address
@@ -58,6 +73,7 @@ class AgentSettings:
     interval: float = 1.0
     llamacpp_key: str | None = attrs.field(default=None, repr=False)
     management_token: str | None = attrs.field(default=None, repr=False)
+    host_keys: HostKeys | None = None
 
     @property
     def agent_id(self) -> str:
@@ -72,7 +88,7 @@ class AgentOptions(PaddlerOptions):
     table = (
         Option(
             "local-llamacpp-host",
-            host,
+            host_or_key,
             "127.0.0.1",
             "The host on which the agent reaches its llama-server.",
         ),
@@ -80,9 +96,9 @@ class AgentOptions(PaddlerOptions):
         Option("local-llamacpp-scheme", _scheme, "http", "http or https."),
         Option(
             "external-llamacpp-host",
-            host,
+            host_or_key,
             None,
-            "The host on which the balancer reaches the llama-server.",
+            "The host on which the balancer reaches the llama-server; aws:metadata:KEY on EC2.",
             shown="as local",
         ),
         Option("external-llamacpp-port", port, None, "Its port there.", shown="as local"),
@@ -95,7 +111,7 @@ class AgentOptions(PaddlerOptions):
             secret=True,
         ),
         Option("local-llamacpp-api-key-file", path_of_secret, None, "A file that holds that key."),
-        Option("management-host", host, "127.0.0.1", "The balancer's management host."),
+        Option("management-host", host_or_key, "127.0.0.1", "The balancer's management host."),
         Option("management-port", port, 8085, "The balancer's management port."),
         Option("management-scheme", _scheme, "http", "http or https."),
         Option(
@@ -118,22 +134,30 @@ class AgentOptions(PaddlerOptions):
             "The time from one report to the next (a duration).",
             shown="1s",
         ),
+        AWS_IMDSV1,
     )
-    not_yet = frozenset(("aws-imdsv1",))
 
     def postOptions(self) -> None:
         """Check what no option can check alone."""
         self.exclude("local-llamacpp-api-key", "local-llamacpp-api-key-file")
+        self.read_secrets("management-token", "local-llamacpp-api-key")
+        self.check_hosts()
+
+    def check_hosts(self) -> None:
+        """See that hosts fit their options.
+
+        :raises usage.UsageError: one does not.
+        """
         if self["external-llamacpp-host"] in ("0.0.0.0", "::"):
             raise usage.UsageError(
                 f"--external-llamacpp-host: got {self['external-llamacpp-host']!r}; it needs the "
                 "address that the balancer connects to, and nobody can connect to that one"
             )
-        self.read_secrets("management-token", "local-llamacpp-api-key")
         for side in ("local-llamacpp", "management"):
-            if self[f"{side}-scheme"] == "https" and "_" in self[f"{side}-host"]:
+            host = self[f"{side}-host"]
+            if self[f"{side}-scheme"] == "https" and isinstance(host, str) and "_" in host:
                 raise usage.UsageError(
-                    f"--{side}-host: got {self[f'{side}-host']!r}; with https it needs a name "
+                    f"--{side}-host: got {host!r}; with https it needs a name "
                     "without underscores, for no certificate is valid for one with them"
                 )
 
@@ -154,7 +178,20 @@ class AgentOptions(PaddlerOptions):
             interval=self["reporting-interval"],
             llamacpp_key=self["local-llamacpp-api-key"] or self.secrets["local-llamacpp-api-key"],
             management_token=self.secrets["management-token"],
+            host_keys=self._host_keys() if self.metadata_keys else None,
         )
+
+    def _host_keys(self) -> HostKeys:
+        of = {
+            "local": "local-llamacpp-host",
+            "external": "external-llamacpp-host",
+            "management": "management-host",
+        }
+        if self["external-llamacpp-host"] is None:
+            of["external"] = of["local"]
+        known = self.metadata_keys
+        keys = {name: known[option] for name, option in of.items() if option in known}
+        return HostKeys(self.metadata_service(), keys)
 
     def _address(self, side: str) -> Address:
         return Address(self[f"{side}-host"], self[f"{side}-port"], self[f"{side}-scheme"])

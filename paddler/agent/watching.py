@@ -13,7 +13,6 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from paddler.agent.asking import Call, NoAnswer
 from paddler.agent.llamacpp import (
     Health,
     Props,
@@ -25,6 +24,7 @@ from paddler.agent.llamacpp import (
 )
 from paddler.agent.pace import SHORTEST, SlotsPace
 from paddler.agent.status import LlamaStatus, in_words
+from paddler.calls import Call, NoAnswer
 from paddler.values import BLOCKING_ISSUES, Address, Issue
 
 __all__ = ["LlamaWatch"]
@@ -86,6 +86,10 @@ class LlamaWatch:
         if await self._ask_props():
             await self._ask_slots()
         return self._learned(self._in_order(health, await self._ask_models()))
+
+    def move(self, address: Address, call: Call) -> None:
+        """The llama-server is at another address now."""
+        self._address, self._call = address, call
 
     def in_use(self, slots: int) -> None:
         """The balancer says how many slots it has in use there: its clients work, or have left."""

@@ -34,6 +34,7 @@ from paddler.balancer.tallies import Tallies
 from paddler.balancer.upstream import AgentHop
 from paddler.descriptors import raise_descriptor_limit
 from paddler.foreground import CannotStart, on_signals
+from paddler.hosts import settle_hosts
 from paddler.logs import json_observer, twistd_log
 from paddler.scheduling.policies import IdleSlots
 from paddler.scheduling.scheduler import Scheduler
@@ -278,6 +279,7 @@ def makeService(options: BalancerOptions, reactor: Any = None) -> IService:
 
         reactor = the_reactor
         on_signals(reactor, reactor.stop, lambda: None)
+    settle_hosts(options)
     settings = options.settings()
     twistd = getattr(options, "parent", None)
     if twistd is not None and settings.log_json:

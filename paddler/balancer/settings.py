@@ -16,7 +16,7 @@ from paddler.coercions import (
     boolean,
     choice,
     duration,
-    host,
+    host_or_key,
     listening_port,
     path_of_secret,
     port,
@@ -25,7 +25,7 @@ from paddler.coercions import (
     text,
     whole,
 )
-from paddler.options import Option, PaddlerOptions
+from paddler.options import AWS_IMDSV1, Option, PaddlerOptions
 
 __all__ = ["BalancerOptions", "BalancerSettings"]
 
@@ -97,7 +97,7 @@ def _prefix(raw: str) -> str:
 
 
 _TABLE = (
-    Option("management-host", host, "127.0.0.1", "Where agents report, and the API lives."),
+    Option("management-host", host_or_key, "127.0.0.1", "Where agents report, and the API lives."),
     Option("management-port", listening_port, 8085, "Its TCP port."),
     Option(
         "management-endpoint",
@@ -119,7 +119,7 @@ _TABLE = (
         "A web origin that may use the management API. Repeatable.",
         repeatable=True,
     ),
-    Option("reverseproxy-host", host, "127.0.0.1", "Where clients are served."),
+    Option("reverseproxy-host", host_or_key, "127.0.0.1", "Where clients are served."),
     Option("reverseproxy-port", listening_port, 8086, "Its TCP port."),
     Option("reverseproxy-endpoint", text, None, "A Twisted server endpoint instead."),
     Option("request-buffer-size", whole(0, 10**7), 1000, "Most requests waiting; 0: none waits."),
@@ -196,7 +196,7 @@ _TABLE = (
     ),
     Option("metrics-endpoint-enable", boolean, True, "Serve /metrics to Prometheus, likewise."),
     Option("statsd-enable", boolean, False, "Report to StatsD, over UDP."),
-    Option("statsd-host", host, "127.0.0.1", "Where StatsD listens."),
+    Option("statsd-host", host_or_key, "127.0.0.1", "Where StatsD listens."),
     Option("statsd-port", port, 8125, "Its UDP port."),
     Option("statsd-scheme", choice("http", "https"), "http", "Accepted; means nothing."),
     Option("statsd-prefix", _prefix, "paddler", "What its metrics' names begin with."),
@@ -207,6 +207,7 @@ _TABLE = (
         "Time between two reports.",
         shown="1s",
     ),
+    AWS_IMDSV1,
 )
 
 

@@ -77,10 +77,12 @@ class Fleet:
         notes: list[Note] = []
         key = _key(report.external)
         upstream = self._by_address.get(key)
-        elsewhere = self._by_agent.get(agent_id)
-        if elsewhere is not None and elsewhere is not upstream:
-            notes.append(note("moved", elsewhere, f"to {report.external}"))
-            self.forget(elsewhere)
+        left = self._by_agent.get(agent_id)
+        if left is upstream:
+            left = None
+        if left is not None:
+            notes.append(note("moved", left, f"to {report.external}"))
+            self.forget(left)
         if upstream is None:
             upstream = Upstream(
                 report.external,
@@ -103,6 +105,8 @@ class Fleet:
         upstream.agent_id = agent_id
         self._by_agent[agent_id] = upstream
         if joins:
+            if left is not None:
+                upstream.draining = left.draining
             self._name(upstream, report.agent_name)
         elif report.agent_name != upstream.report.agent_name:
             self._names.discard(upstream.name)

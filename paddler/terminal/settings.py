@@ -5,8 +5,8 @@ from __future__ import annotations
 import attrs
 from twisted.python import usage
 
-from paddler.coercions import boolean, choice, host, path_of_secret, port, read_secret
-from paddler.options import Option, PaddlerOptions
+from paddler.coercions import boolean, choice, host_or_key, path_of_secret, port, read_secret
+from paddler.options import AWS_IMDSV1, Option, PaddlerOptions
 from paddler.values import Address
 
 __all__ = ["DashboardOptions", "DashboardSettings"]
@@ -31,7 +31,7 @@ class DashboardOptions(PaddlerOptions):
 
     synopsis = "Usage: paddler dashboard [options]"
     table = (
-        Option("management-host", host, "127.0.0.1", "The balancer's management host."),
+        Option("management-host", host_or_key, "127.0.0.1", "The balancer's management host."),
         Option("management-port", port, 8085, "The balancer's management port."),
         Option("management-scheme", choice("http", "https"), "http", "http or https."),
         Option(
@@ -41,6 +41,7 @@ class DashboardOptions(PaddlerOptions):
             "A file that holds the management server's bearer token.",
         ),
         Option("ascii", boolean, False, "Draw with plain ASCII characters."),
+        AWS_IMDSV1,
     )
 
     def settings(self) -> DashboardSettings:

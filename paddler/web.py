@@ -9,6 +9,7 @@ headers and body, and a body given up is a connection closed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -32,10 +33,10 @@ from twisted.web.client import (
     ResponseNeverReceived,
 )
 from twisted.web.http import PotentialDataLoss
-from twisted.web.iweb import IBodyProducer, IResponse
+from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from paddler.agent.asking import Answer, NoAnswer, Outcome
+from paddler.calls import Answer, NoAnswer, Outcome
 from paddler.dialing import Dialing
 from paddler.values import Address
 
@@ -43,6 +44,8 @@ __all__ = ["HttpCaller", "read_body"]
 
 #: Bytes of an answer that are read; more is no answer to anything that is asked here.
 BODY_LIMIT = 4 * 1024 * 1024
+#: Seconds that a connection is kept in use, for a name is looked up when a new one is made.
+KEPT_FOR = 60.0
 
 _BROKEN = (RequestTransmissionFailed, ResponseFailed, ResponseNeverReceived)
 
@@ -111,6 +114,14 @@ def read_body(response: IResponse, limit: int = BODY_LIMIT) -> Deferred[bytes]:
     return body.whole
 
 
+def _silence(failure: object, seconds: float) -> NoAnswer:
+    """What it means that the time is over."""
+    error = getattr(failure, "value", None)
+    connected = not isinstance(getattr(error, "__cause__", None), ConnectingCancelledError)
+    what = "answer" if connected else "connection"
+    return NoAnswer("timeout", f"no {what} within {seconds:g} s", connected)
+
+
 def _broken(error: Exception) -> NoAnswer:
     """What a connection's end in the middle of things means."""
     reasons: list[Failure] = getattr(error, "reasons", [])
@@ -137,9 +148,10 @@ class HttpCaller:
 
     _clock: IReactorTime
     _address: Address
-    _client: HTTPClient
+    _agent: IAgent
     _pool: HTTPConnectionPool
     _secret: str | None = attrs.field(default=None, repr=False)
+    _kept_since: float = attrs.field(default=0.0, init=False)
 
     @classmethod
     def to(
@@ -155,21 +167,33 @@ class HttpCaller:
         # Well below what web servers allow, so that none closes it while it is being used.
         pool.cachedConnectionTimeout = 15
         agent = Agent.usingEndpointFactory(reactor, Dialing(reactor, address), pool)
-        return cls(reactor, address, HTTPClient(agent), pool, secret)
+        return cls(reactor, address, agent, pool, secret)
 
     def call(
-        self, method: str, path: str, body: bytes | None = None, *, seconds: float = 1.0
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        seconds: float = 1.0,
+        headers: Mapping[str, str] | None = None,
     ) -> Deferred[Outcome]:
         """Ask; this is a `Call`."""
-        silence = NoAnswer("timeout", f"no answer within {seconds:g} s")
-        asking: Deferred[Outcome] = Deferred.fromCoroutine(self._ask(method, path, body))
-        return asking.addTimeout(seconds, self._clock, onTimeoutCancel=lambda *_: silence)
+        now = self._clock.seconds()
+        if abs(now - self._kept_since) >= KEPT_FOR:  # the clock may be set back
+            self._kept_since = now
+            self._pool.closeCachedConnections()
+        asking = Deferred.fromCoroutine(self._ask(method, path, body, headers or {}))
+        return asking.addTimeout(seconds, self._clock, onTimeoutCancel=_silence)
 
-    async def _ask(self, method: str, path: str, body: bytes | None) -> Outcome:
+    async def _ask(
+        self, method: str, path: str, body: bytes | None, more: Mapping[str, str]
+    ) -> Outcome:
         headers: dict[bytes | str, bytes | str] = {
             "Host": str(self._address),
             "Accept": "application/json",
         }
+        headers.update(more)
         if self._secret is not None:
             headers["Authorization"] = f"Bearer {self._secret}"
         if body is not None:
@@ -177,7 +201,8 @@ class HttpCaller:
         # treq takes no underscore in a host, so the URL names nobody: the dialing knows whom.
         url = f"{self._address.scheme}://peer:{self._address.port}{path}"
         try:
-            response = await self._client.request(
+            # A client for this request alone: one keeps the cookies that it is given.
+            response = await HTTPClient(self._agent).request(
                 method,
                 url,
                 headers=headers,
@@ -189,9 +214,9 @@ class HttpCaller:
         except ConnectingCancelledError as error:
             raise CancelledError() from error
         except ConnectionRefusedError:
-            return NoAnswer("refused", "it refuses connections")
+            return NoAnswer("refused", "it refuses connections", connected=False)
         except (ConnectError, OSError) as error:
-            return NoAnswer("lost", str(error) or type(error).__name__)
+            return NoAnswer("lost", str(error) or type(error).__name__, connected=False)
         except _Overlong:
             return NoAnswer("garbled", f"its answer has more than {BODY_LIMIT} bytes")
         except _BROKEN as error:

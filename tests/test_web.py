@@ -1,10 +1,9 @@
-"""Tests for paddler.agent.web: what comes of asking, on treq's in-memory servers."""
+"""Tests for paddler.web: what comes of asking, on treq's in-memory servers."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from treq.client import HTTPClient
 from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.error import (
@@ -23,9 +22,9 @@ from twisted.web.http import Request
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from paddler.agent.asking import Answer, NoAnswer
-from paddler.agent.web import BODY_LIMIT, HttpCaller
+from paddler.calls import Answer, NoAnswer
 from paddler.values import Address
+from paddler.web import BODY_LIMIT, HttpCaller
 
 
 class Scripted(Resource):
@@ -49,6 +48,7 @@ class Scripted(Resource):
         request.setResponseCode(self.status)
         if self.status == 302:
             request.setHeader("location", "/elsewhere")
+        request.addCookie("seen", "yes")
         if self.start is not None:
             request.write(self.start)
         if self.ends:
@@ -68,6 +68,17 @@ class FailingAgent:
         return fail(self.error)
 
 
+class CountingPool(HTTPConnectionPool):  # type: ignore[misc]
+    """Counts how often its connections are closed."""
+
+    closed = 0
+
+    def closeCachedConnections(self) -> Deferred[None]:
+        self.closed += 1
+        closing: Deferred[None] = super().closeCachedConnections()
+        return closing
+
+
 class HttpCallerTests(SynchronousTestCase):
     """What comes of asking."""
 
@@ -79,8 +90,7 @@ class HttpCallerTests(SynchronousTestCase):
 
     def caller(self, agent: Any = None, secret: str | None = None) -> HttpCaller:
         pool = HTTPConnectionPool(MemoryReactorClock(), persistent=False)
-        client = HTTPClient(agent or self.agent)
-        return HttpCaller(self.clock, Address("my_host", 81), client, pool, secret)
+        return HttpCaller(self.clock, Address("my_host", 81), agent or self.agent, pool, secret)
 
     def test_answer(self) -> None:
         """An answer is a value, whatever its status."""
@@ -112,6 +122,24 @@ class HttpCallerTests(SynchronousTestCase):
         self.agent.flush()
         self.assertEqual(self.successResultOf(asking), Answer(302, b"hello"))
         self.assertEqual(len(self.resource.requests), 1)
+
+    def test_more_headers(self) -> None:
+        """Headers may be given for one request; no cookie is kept for the next one."""
+        caller = self.caller()
+        for headers in ({"X-Asked": "1"}, None):
+            asking = caller.call("GET", "/x", headers=headers)
+            self.agent.flush()
+            self.successResultOf(asking)
+        first, second = (request.requestHeaders for request in self.resource.requests)
+        self.assertEqual(first.getRawHeaders("x-asked"), ["1"])
+        self.assertFalse(second.hasHeader("x-asked") or second.hasHeader("cookie"))
+
+    def test_no_connection_in_time(self) -> None:
+        """Silence before there is a connection is told apart from silence after it."""
+        asking = self.caller(FailingAgent(None)).call("GET", "/health")
+        self.clock.advance(1)
+        silence = NoAnswer("timeout", "no connection within 1 s", connected=False)
+        self.assertEqual(self.successResultOf(asking), silence)
 
     def test_no_headers_in_time(self) -> None:
         """Silence before the headers; the connection is closed."""
@@ -193,6 +221,18 @@ class HttpCallerTests(SynchronousTestCase):
             assert isinstance(outcome, NoAnswer)
             self.assertEqual(outcome.kind, kind, error)
             self.assertTrue(outcome.problem, error)
+
+    def test_renewed(self) -> None:
+        """A kept connection is given up once a minute, so that a name may move."""
+        pool = CountingPool(MemoryReactorClock())
+        self.clock.advance(1000)
+        caller = HttpCaller(self.clock, Address("my_host", 81), self.agent, pool)
+        for seconds, closed in ((0, 1), (59, 1), (1, 2), (1, 2), (-500, 3), (59, 3), (1, 4)):
+            self.clock.rightNow += seconds
+            asking = caller.call("GET", "/x")
+            self.agent.flush()
+            self.successResultOf(asking)
+            self.assertEqual(pool.closed, closed)
 
     def test_close(self) -> None:
         """With nothing kept there is nothing to wait for."""
