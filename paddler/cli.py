@@ -32,8 +32,6 @@ To run the services in the background: twistd paddler-balancer, twistd paddler-a
 
 
 def _balancer(words: Sequence[str]) -> None:
-    from twisted.internet import reactor
-
     from paddler.balancer.plugin import Options, makeService
     from paddler.foreground import run_service
     from paddler.logs import json_observer
@@ -41,6 +39,12 @@ def _balancer(words: Sequence[str]) -> None:
     options = Options()
     options.synopsis = "Usage: paddler balancer [options]"
     options.parseOptions(words)
+    if options["fast-lane"]:
+        from paddler.uvloopreactor import install_if_there
+
+        install_if_there()
+    from twisted.internet import reactor
+
     observer = json_observer(sys.stdout) if options["log-format"] == "json" else None
     run_service(makeService(options, reactor), reactor, observer)
 
