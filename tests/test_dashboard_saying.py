@@ -15,7 +15,7 @@ const [agents, queue, done] = arguments;
 const load = name => import(new URL(`dashboard/${name}.js`, document.baseURI));
 Promise.all(['scene', 'fleet', 'verdict', 'cells'].map(load)).then(([s, f, v, c]) => {
   const scene = new s.Scene();
-  scene.hear();
+  scene.hear(0);
   scene.replaceAgents(agents.map((a, n) => ({ ...a, agent_id: `id${n}` })));
   scene.setQueue({ limit: 1000, ...queue });
   const facts = f.facts(scene.agents.values(), scene.now());

@@ -1,5 +1,5 @@
 /* Asks before an agent is drained or resumed. */
-import { Refused, post } from './api.js';
+import { post } from './api.js';
 import { byId, el, setText, show } from './dom.js';
 import { count, many } from './figures.js';
 import { busy, facts, slots } from './fleet.js';
@@ -7,10 +7,9 @@ import { busy, facts, slots } from './fleet.js';
 /** @typedef {import('./scene.js').Scene} Scene @typedef {import('./fleet.js').Agent} Agent */
 
 export class DrainDialog {
-  /** @param {Scene} scene @param {() => void} refused called when the token was not taken */
-  constructor(scene, refused) {
+  /** @param {Scene} scene */
+  constructor(scene) {
     this._scene = scene;
-    this._refused = refused;
     this._dialog = /** @type {HTMLDialogElement} */ (byId('ask'));
     this._id = '';
     this._back = false;
@@ -75,11 +74,6 @@ export class DrainDialog {
       await post(`api/v1/agents/${encodeURIComponent(this._id)}/${this._back ? 'resume' : 'drain'}`);
       this._dialog.close();
     } catch (error) {
-      if (error instanceof Refused) {
-        this._dialog.close();
-        this._refused();
-        return;
-      }
       setText(byId('askerror'), `That did not work: ${error instanceof Error ? error.message : error}`);
       show(byId('askerror'), true);
     }

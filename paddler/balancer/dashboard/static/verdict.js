@@ -31,13 +31,14 @@ function unlinked(scene, local) {
   if (scene.link === 'connecting') return { kind: 'connecting', parts: [['Connecting', '']], more: '' };
   if (scene.link !== 'lost') return null;
   const again = `trying again in ${span(Math.max(1, Math.ceil(scene.retryAt - local)))}.`;
-  const ask = `\`curl ${location.host}${location.pathname.replace(/\/dashboard.*$/, '')}/health\` tells which.`;
-  const either = `Either the balancer is down or only this page is cut off; ${ask}`;
-  if (!scene.heard) return { kind: 'lost', parts: [['No connection', 'bad'], [`, ${again}`, '']], more: either };
+  const health = `\`curl ${new URL('health', document.baseURI)}\``;
+  const why = scene.said ? `Its address answers with ${scene.said}; ${health} tells more.`
+    : `Either the balancer is down or only this page is cut off; ${health} tells which.`;
+  if (!scene.heard) return { kind: 'lost', parts: [['No connection', 'bad'], [`, ${again}`, '']], more: why };
   return {
     kind: 'lost',
     parts: [['Connection lost ', ''], [`${span(local - scene.lostAt)} ago`, 'bad'], [`, ${again}`, '']],
-    more: `Below is how things stood at ${clock(scene.lastHeard)}. ${either}`,
+    more: `Below is how things stood at ${clock(scene.lastHeard)}. ${why}`,
   };
 }
 
@@ -105,7 +106,7 @@ export function drawVerdict(scene, f) {
     line.replaceChildren(...parts.map(([words, mood]) => (mood ? el('em', mood, words) : words)));
   }
   setRich(byId('saymore'), more);
-  if (kind !== spokenKind && local - spokenAt >= QUIET) {
+  if (kind !== spokenKind && kind !== 'connecting' && local - spokenAt >= QUIET) {
     spokenKind = kind;
     spokenAt = local;
     setText(byId('spoken'), text);
