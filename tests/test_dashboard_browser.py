@@ -70,7 +70,7 @@ class FleetTests(PageCase):
         await self.open()
         await self.sees("tbody tr", "Ready")
         await self.press("tbody .act")
-        await self.sees("#ask", "Drain gpu-1?", "Nothing is running on it", "the last agent")
+        await self.sees("#ask", "Drain gpu-1?", "Nothing runs on it", "the last agent")
         focus = await self.until("return document.activeElement.innerText", "focus")
         self.assertEqual(focus, "Keep serving")
         await self.press("#asknot")

@@ -107,7 +107,7 @@ export class AgentList {
     if (event.key === '/' && !event.ctrlKey && !event.metaKey && at?.tagName !== 'INPUT' && !byId('agents').hidden) {
       this._find.focus();
       event.preventDefault();
-    } else if (event.key === 'Escape' && at === this._find) {
+    } else if (event.key === 'Escape' && (at === this._find || this._find.value) && !document.querySelector('dialog[open]')) {
       this._find.value = '';
       this._find.blur();
       this._changed();

@@ -11,15 +11,20 @@ import { BLOCKED, ISSUES, SERVED } from './words.js';
  * @typedef {{key: string, bad: boolean, title: string, agents: Agent[], extra: string, why: string, todo: string, fix: string}} Matter
  */
 
+/** So many agents of a kind are named. */
+const FEW = 3;
+
 class Card {
   /** @param {(name: string) => void} pick */
   constructor(pick) {
     this._pick = pick;
     this._title = el('b');
-    this._who = el('span', 'who');
-    this._names = el('span');
     this._extra = el('span');
-    this._who.append(this._names, this._extra);
+    this._names = el('span');
+    /** The first few agents, by name; they are kept, so that focus stays where it is. @type {Map<string, {node: HTMLElement, comma: Text}>} */
+    this._shown = new Map();
+    this._more = el('span');
+    this._who = el('span', 'who', this._names, this._more, this._extra);
     this._why = el('p', 'why');
     this._todo = el('p');
     this._fix = command();
@@ -46,15 +51,14 @@ class Card {
 
   /** @param {string[]} names */
   _list(names) {
-    const key = JSON.stringify(names);
-    if (this._names.dataset.key === key) return;
-    this._names.dataset.key = key;
-    this._names.replaceChildren();
-    names.slice(0, 3).forEach((name, n) => {
-      if (n) this._names.append(', ');
-      this._names.append(button('', name, () => this._pick(name)));
-    });
-    if (names.length > 3) this._names.append(` and ${count(names.length - 3)} more`);
+    this._shown = new Map(names.slice(0, FEW).map((name, n) => {
+      const comma = this._shown.get(name)?.comma ?? document.createTextNode('');
+      const node = this._shown.get(name)?.node ?? el('span', '', comma, button('', name, () => this._pick(name)));
+      setText(comma, n ? ', ' : '');
+      return [name, { node, comma }];
+    }));
+    setKids(this._names, [...this._shown.values()].map(({ node }) => node));
+    setText(this._more, names.length > FEW ? ` and ${count(names.length - FEW)} more` : '');
   }
 }
 

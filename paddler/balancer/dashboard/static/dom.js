@@ -56,20 +56,23 @@ export function setRich(node, text) {
 }
 
 /**
- * Have exactly these children, in this order, moving as few as possible.
+ * Have exactly these children, in this order. Those that stay are not touched where others go,
+ * and one that has to move keeps the focus; where that is lost, it goes to what is around.
  * @param {Element} parent @param {Element[]} kids
  */
 export function setKids(parent, kids) {
+  const focus = /** @type {HTMLElement | null} */ (document.activeElement);
+  const held = parent.contains(focus);
+  const kept = new Set(kids);
+  for (const kid of [...parent.children]) if (!kept.has(kid)) kid.remove();
   let at = parent.firstElementChild;
   for (const kid of kids) {
     if (kid === at) at = at.nextElementSibling;
     else parent.insertBefore(kid, at);
   }
-  while (at) {
-    const gone = at;
-    at = at.nextElementSibling;
-    gone.remove();
-  }
+  if (!held || document.activeElement === focus) return;
+  const next = parent.contains(focus) ? focus : /** @type {HTMLElement | null} */ (parent.closest('[tabindex="-1"]'));
+  next?.focus({ preventScroll: true });
 }
 
 const SVG = 'http://www.w3.org/2000/svg';

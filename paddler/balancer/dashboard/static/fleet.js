@@ -35,6 +35,8 @@ const REMARK = new Set(['unreachable', 'quarantined', 'stale']);
 
 /** Whether it answers requests, or ends those it has. @param {Agent} a */
 export const serving = a => SERVING.has(a.state);
+/** Whether new requests go there, at once or when a slot is free. @param {Agent} a */
+export const taking = a => FREE.has(a.state) && !a.draining;
 /** @param {Agent} a */
 export const resting = a => RESTING.has(a.state);
 /** Slots in use, by whomever. @param {Agent} a */
@@ -51,7 +53,7 @@ export const port = a => /:(\d+)$/.exec(a.external_llamacpp_addr)?.[1] ?? '8088'
 /** What its slots do. Those in use are known even in trouble; the rest is out then. @param {Agent} a @returns {Slots} */
 export function slots(a) {
   const rest = Math.max(0, a.slots_total - busy(a));
-  const free = FREE.has(a.state) && !a.draining;
+  const free = taking(a);
   return {
     o: a.in_flight - a.promised, p: a.promised, f: a.foreign_busy, l: a.client_left,
     i: free ? rest : 0, u: free ? 0 : rest,

@@ -14,7 +14,9 @@ const HINT = 'One square is one agent, filled as far as it is busy. Point at one
 class Square {
   /** @param {string} id @param {(id: string) => void} point @param {(id: string) => void} ask */
   constructor(id, point, ask) {
-    this.node = button('t', '', () => ask(id));
+    this.node = button('t', '', () => {});
+    // A finger can't point at it first.
+    this.node.onclick = event => (/** @type {PointerEvent} */ (event).pointerType === 'touch' ? point : ask)(id);
     this.node.tabIndex = -1;
     this.node.onmouseenter = this.node.onfocus = () => point(id);
     /** @type {SVGElement | null} */
@@ -122,6 +124,8 @@ export class AgentMap {
     // What time alone changes is looked at every ten seconds.
     this._allAt = 0;
     this._calm = false;
+    /** @type {HTMLElement | null} */
+    this._stop = null;
     this._inspector = new Inspector(ask);
     this._box = el('div', 'groups');
     this.node = el('div', 'map', this._inspector.node, this._box);
@@ -184,7 +188,14 @@ export class AgentMap {
     for (const name of this._groups.keys()) if (!this._layout.has(name)) this._groups.delete(name);
     setKids(this._box, nodes);
     const first = this._all()[0];
-    if (first && !this._all().some(node => node.tabIndex === 0)) first.tabIndex = 0;
+    if (first && !this._stop?.isConnected) this._tabStop(first);
+  }
+
+  /** Only one square is on the way of the Tab key. @param {HTMLElement} node */
+  _tabStop(node) {
+    if (this._stop) this._stop.tabIndex = -1;
+    this._stop = node;
+    node.tabIndex = 0;
   }
 
   /** @param {string} id */
@@ -196,9 +207,11 @@ export class AgentMap {
 
   /** @param {string} id */
   _point(id) {
-    this._squares.get(this._pointed)?.node.removeAttribute('aria-current');
+    const [from, to] = [this._pointed, id].map(at => this._squares.get(at)?.node);
+    from?.removeAttribute('aria-current');
+    to?.setAttribute('aria-current', 'true');
     this._pointed = id;
-    this._squares.get(id)?.node.setAttribute('aria-current', 'true');
+    if (to) this._tabStop(to);
     this.node.dispatchEvent(new CustomEvent('pointed', { bubbles: true }));
   }
 
@@ -218,8 +231,6 @@ export class AgentMap {
     event.preventDefault();
     const next = sideways ? all[at + sideways] : nearest(from, all, updown ?? 0);
     if (!next || next === from) return;
-    from.tabIndex = -1;
-    next.tabIndex = 0;
     next.focus();
   }
 }

@@ -13,6 +13,8 @@ const SLICE = 20;
 const SETTLED = 5000;
 const HEADS = [['', 'Agent'], ['', 'State'], ['num', 'Busy'], ['', 'Slots'], ['hm', 'Model'], ['hm late', 'Report'], ['num', '']];
 
+/** The pointer, if there is one, rests on things without a click. */
+const pointed = matchMedia('(hover: hover)');
 const compare = new Intl.Collator('en', { numeric: true }).compare;
 /** Names as people order them. @param {Agent} a @param {Agent} b */
 export const byName = (a, b) => compare(a.agent_name, b.agent_name) || (a.agent_id < b.agent_id ? -1 : 1);
@@ -53,6 +55,7 @@ class Row {
     this.calm = !a.issues.length && serving(a);
     setClass(this.node, wrong ? `trouble ${wrong}` : '');
     setText(this._name, a.agent_name);
+    setAttr(this._name, 'title', a.agent_name);
     setText(this._address, a.external_llamacpp_addr);
     setIcon(this._icon, glyph(a));
     setText(this._word, word(a));
@@ -135,7 +138,8 @@ export class Rows {
   /** A row does not move under somebody's hand. @param {Agent[]} list @param {Map<string, Agent>} byId @param {string} key @param {number} now */
   _sort(list, byId, key, now) {
     const asked = key !== this._key;
-    const held = this._table.matches(':hover') || this._table.contains(document.activeElement);
+    // What was touched or clicked at stays hovered or focused, though nobody is there any more.
+    const held = (pointed.matches && this._table.matches(':hover')) || this._table.querySelector(':focus-visible') !== null;
     const due = performance.now() - this._sortedAt > SETTLED;
     if (!asked && (held || !due)) {
       const kept = new Set(this._order);
