@@ -118,7 +118,8 @@ class Browser:
         """What stands in the first element that fits; empty if none does or it is hidden."""
         return str(
             self.run(
-                "const e = document.querySelector(arguments[0]); return e ? e.innerText : '';",
+                "const e = document.querySelector(arguments[0]);"
+                "return e && e.checkVisibility() ? e.innerText : '';",
                 selector,
             )
         )

@@ -1,4 +1,5 @@
 /* What needs attention: one card for each kind of trouble, with what to do about it. */
+import { hasToken } from './api.js';
 import { byId, button, command, el, icon, setClass, setKids, setRich, setText, show } from './dom.js';
 import { count, secs, span, waited } from './figures.js';
 import { adviceFor, detail, issues, port, serving } from './fleet.js';
@@ -18,7 +19,7 @@ class Card {
   /** @param {(name: string) => void} pick */
   constructor(pick) {
     this._pick = pick;
-    this._title = el('b');
+    this._title = el('h2');
     this._extra = el('span');
     this._names = el('span');
     /** The first few agents, by name; they are kept, so that focus stays where it is. @type {Map<string, {node: HTMLElement, comma: Text}>} */
@@ -33,7 +34,7 @@ class Card {
     });
     open.setAttribute('aria-expanded', 'false');
     this.node = el('article', 'issue', icon('issue', ''),
-      el('div', 'what', el('p', 'head', this._title, this._who), this._why, open), el('div', 'do', this._todo, this._fix.node));
+      el('div', 'what', el('div', 'head', this._title, this._who), this._why, open), el('div', 'do', this._todo, this._fix.node));
   }
 
   /** @param {Matter} matter */
@@ -49,11 +50,18 @@ class Card {
     this._fix.set(matter.fix);
   }
 
+  /** @param {string} name @param {Text} comma */
+  _one(name, comma) {
+    const node = button('', name, () => this._pick(name));
+    node.title = name;
+    return el('span', '', comma, node);
+  }
+
   /** @param {string[]} names */
   _list(names) {
     this._shown = new Map(names.slice(0, FEW).map((name, n) => {
       const comma = this._shown.get(name)?.comma ?? document.createTextNode('');
-      const node = this._shown.get(name)?.node ?? el('span', '', comma, button('', name, () => this._pick(name)));
+      const node = this._shown.get(name)?.node ?? this._one(name, comma);
       setText(comma, n ? ', ' : '');
       return [name, { node, comma }];
     }));
@@ -146,11 +154,10 @@ function extra(agent, issue, now) {
 
 /** The command that starts an agent which reports here. @param {Scene} scene */
 export function agentCommand(scene) {
-  const port = location.pathname === '/dashboard' ? location.port : scene.managementPort();
-  return `paddler agent --management-host ${host()} --management-port ${port || '8085'}`;
-}
-
-/** This page's own host, as other machines reach it. */
-export function host() {
-  return location.hostname && !/^(localhost$|127\.|0\.0|\[?::1)/.test(location.hostname) ? location.hostname : '10.0.0.5';
+  const { hostname, pathname, port, protocol } = location;
+  const [usual, scheme] = protocol === 'https:' ? ['443', ' --management-scheme https'] : ['80', ''];
+  // Below a path this came through a web server, which may know nothing of agents.
+  const where = pathname === '/dashboard' ? `${port || usual}${scheme}` : scene.managementPort() || '8085';
+  const token = hasToken() ? ' --management-token-file FILE' : '';
+  return `paddler agent --management-host ${hostname.replace(/[[\]]/g, '')} --management-port ${where}${token}`;
 }

@@ -97,18 +97,30 @@ export function setIcon(svg, name, cls = name) {
  * @returns {{node: HTMLElement, set: (text: string) => void}}
  */
 export function command(text = '') {
-  const code = el('code', '', text);
-  const copy = button('', 'Copy', async () => {
+  const code = el('code');
+  const copy = button('', '', async () => {
     try {
       await navigator.clipboard.writeText(code.textContent || '');
-      copy.textContent = 'Copied';
+      say('Copied');
     } catch {
       // A page that came over plain http may not use the clipboard.
       getSelection()?.selectAllChildren(code);
-      copy.textContent = 'Press Ctrl+C';
+      say('Press Ctrl+C');
     }
-    setTimeout(() => { copy.textContent = 'Copy'; }, 1800);
+    setTimeout(say, 1800, 'Copy');
   });
-  code.tabIndex = 0;
-  return { node: el('div', 'cmd', code, copy), set: next => setText(code, next) };
+  /** @param {string} word */
+  const say = word => {
+    setText(copy, word);
+    // Heard alone, a button has to say what of.
+    setAttr(copy, 'aria-label', `${word}: ${code.textContent}`);
+  };
+  /** @param {string} next */
+  const set = next => {
+    if (code.textContent === next && copy.textContent) return;
+    setText(code, next);
+    say('Copy');
+  };
+  set(text);
+  return { node: el('div', 'cmd', code, copy), set };
 }

@@ -30,8 +30,9 @@ export class History {
   /** Take what the API gave. @param {{points: Point[]}} told */
   merge(told) {
     for (const point of told.points) this._points.set(point.time, point);
-    const newest = Math.max(...this._points.keys());
-    for (const time of this._points.keys()) if (time <= newest - SPAN) this._points.delete(time);
+    // Later ones are left from before its clock was set back.
+    const newest = told.points.at(-1)?.time ?? this.newest();
+    for (const time of this._points.keys()) if (time <= newest - SPAN || time > newest) this._points.delete(time);
     this.version++;
   }
 

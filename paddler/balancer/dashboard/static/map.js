@@ -35,7 +35,7 @@ class Square {
     if (key === this._key) return;
     this._key = key;
     setClass(this.node, wrong ? `t trouble ${wrong}` : rest ? 't rest' : 't');
-    setAttr(this.node, 'aria-label', `${a.agent_name}, ${word(a)}, ${known(a) || busy(a) ? busy(a) : 'unknown'} of ${a.slots_total} busy`);
+    setAttr(this.node, 'aria-label', `${a.agent_name}, ${word(a)}, ${told(a)}`);
     const total = a.slots_total || 1;
     this.node.style.setProperty('--f', String((a.in_flight - a.promised + a.client_left) / total));
     this.node.style.setProperty('--g', String(busy(a) / total));
@@ -61,11 +61,18 @@ class Group {
   patch(name, members, now) {
     const f = facts(members, now);
     setText(this._name, name || 'no model named');
+    setAttr(this._name, 'title', name);
     const width = `${(100 * f.busy / (f.usable || 1)).toFixed(1)}%`;
     if (this._fill.style.width !== width) this._fill.style.width = width;
     const bad = f.trouble ? ` · ${count(f.trouble)} in trouble` : '';
     setText(this._told, `${count(f.busy)} of ${count(f.usable)} slots busy · ${many(members.length, 'agent')}${bad}`);
   }
+}
+
+/** How busy it is, in words. @param {Agent} a */
+function told(a) {
+  if (known(a) || busy(a)) return `${count(busy(a))} of ${count(a.slots_total)} busy`;
+  return a.slots_total ? many(a.slots_total, 'slot') : 'no slots known';
 }
 
 /** The line that tells of the square one points at. */
@@ -99,7 +106,7 @@ class Inspector {
     setText(this._address, a.external_llamacpp_addr);
     setText(this._state, [word(a), detail(a, now)].filter(Boolean).join(', '));
     this._cells.patch(a);
-    setText(this._busy, known(a) || busy(a) ? `${busy(a)} of ${a.slots_total} busy` : `${a.slots_total || 'unknown'} slots`);
+    setText(this._busy, told(a));
     setText(this._report, a.state === 'stale' ? `last report ${report(a, now)}` : 'reports on time');
     setText(this._act, a.draining ? 'Resume' : 'Drain');
     setAttr(this._act, 'aria-label', `${a.draining ? 'Resume' : 'Drain'} ${a.agent_name}`);

@@ -26,6 +26,17 @@ function rank(a, now) {
   return a.draining ? 2 : resting(a) ? 4 : 3;
 }
 
+/**
+ * A part of the table. Its role is said, for on a phone it looks like no table, and some browsers
+ * then take it for none.
+ * @param {string} tag @param {string} cls @param {string} role @param {(string | Node)[]} kids
+ */
+function part(tag, cls, role, ...kids) {
+  const node = el(tag, cls, ...kids);
+  node.setAttribute('role', role);
+  return node;
+}
+
 class Row {
   /** @param {(id: string) => void} ask @param {string} id */
   constructor(ask, id) {
@@ -39,13 +50,13 @@ class Row {
     this._word = el('span');
     this._detail = el('small');
     this._state = el('span', 'st', this._icon, this._word, this._detail);
-    this._ratio = el('td', 'num');
+    this._ratio = part('td', 'num', 'cell');
     this._cells = new Cells();
-    this._model = el('td', 'model mono hm');
+    this._model = part('td', 'model mono hm', 'cell');
     this._report = el('span', 'late');
     this._act = button('act', '', () => ask(id));
-    this.node = el('tr', '', el('td', 'who', this._name, this._address), el('td', 'stc', this._state), this._ratio,
-      el('td', 'sl', this._cells.node), this._model, el('td', 'hm lateb', this._report), el('td', 'num ac', this._act));
+    this.node = part('tr', '', 'row', part('td', 'who', 'cell', this._name, this._address), part('td', 'stc', 'cell', this._state), this._ratio,
+      part('td', 'sl', 'cell', this._cells.node), this._model, part('td', 'hm lateb', 'cell', this._report), part('td', 'num ac', 'cell', this._act));
   }
 
   /** @param {Agent} a @param {number} now */
@@ -57,6 +68,7 @@ class Row {
     setText(this._name, a.agent_name);
     setAttr(this._name, 'title', a.agent_name);
     setText(this._address, a.external_llamacpp_addr);
+    setAttr(this._address, 'title', a.external_llamacpp_addr);
     setIcon(this._icon, glyph(a));
     setText(this._word, word(a));
     setText(this._detail, detail(a, now));
@@ -79,16 +91,12 @@ export class Rows {
     this._ask = ask;
     /** @type {Map<string, Row>} */
     this._rows = new Map();
-    this._body = el('tbody');
-    const heads = HEADS.map(([cls, text]) => {
-      const th = el('th', cls, text);
-      th.setAttribute('scope', 'col');
-      return th;
-    });
+    this._body = part('tbody', '', 'rowgroup');
+    const heads = HEADS.map(([cls, text]) => part('th', cls, 'columnheader', text));
     heads[HEADS.length - 1].append(el('span', 'vh', 'Drain or resume'));
-    this._table = el('table', '', el('thead', '', el('tr', '', ...heads)), this._body);
+    this._table = part('table', '', 'table', part('thead', '', 'rowgroup', part('tr', '', 'row', ...heads)), this._body);
     this._more = el('p', 'more');
-    this.node = el('div', '', this._table, this._more);
+    this.node = el('div', 'rows', this._table, this._more);
     /** @type {string[]} */
     this._order = [];
     /** @type {Agent[]} */

@@ -1,5 +1,6 @@
 /* The first thing anyone reads: one sentence, worst news first. Also the tab's title. */
-import { byId, el, setClass, setRich, setText } from './dom.js';
+import { hasToken } from './api.js';
+import { byId, el, setClass, setRich, setText, show } from './dom.js';
 import { clock, count, many, secs, span, waited } from './figures.js';
 import { STATES } from './words.js';
 
@@ -130,6 +131,8 @@ export function drawHeader(scene) {
   setClass(document.body, [scene.link === 'live' ? '' : scene.link, scene.agents.size <= 4 ? 'few' : ''].join(' ').trim());
   const port = scene.publicPort();
   setText(byId('where'), port && port !== '0' ? `${location.hostname}:${port}` : location.host);
+  // A link shows no token.
+  show(byId('links'), !hasToken());
   const b = scene.balancer;
   setText(byId('foot'), b ? `paddler ${b.version}, up ${span(scene.uptime())}` : '');
 }
