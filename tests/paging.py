@@ -19,10 +19,19 @@ from tests.pretending import Pretended
 from tests.proxying import post, reactor
 from tests.test_real_balancer import FleetCase
 
-__all__ = ["STREAM", "BrowserCase", "PageCase", "PretendedCase"]
+__all__ = ["STREAM", "BrowserCase", "PageCase", "PretendedCase", "close"]
 
 #: A long answer, so that there is time to look.
 STREAM = {"prompt": "the cat", "n_predict": 3900, "ignore_eos": True, "stream": True}
+
+
+async def close(listening: Any, served: WrappingFactory) -> None:
+    """End a server, and what connections the browser keeps to it."""
+    await listening.stopListening()
+    for connection in tuple(served.protocols):
+        connection.transport.abortConnection()
+    # Connections are lost in the reactor's next turn.
+    await deferLater(reactor, 0)
 
 
 class BrowserCase(TestCase):
@@ -135,13 +144,5 @@ class PretendedCase(BrowserCase):
         served = WrappingFactory(Site(self.there))
         listening = reactor.listenTCP(0, served, interface="127.0.0.1")
         self.management = listening.getHost().port
-        self.addCleanup(self.close, listening, served)
+        self.addCleanup(close, listening, served)
         self.addCleanup(self.leave)
-
-    async def close(self, listening: Any, served: WrappingFactory) -> None:
-        """End it, and what connections the browser keeps."""
-        await listening.stopListening()
-        for connection in tuple(served.protocols):
-            connection.transport.abortConnection()
-        # Connections are lost in the reactor's next turn.
-        await deferLater(reactor, 0)

@@ -3,7 +3,6 @@ import { Cells } from './cells.js';
 import { button, el, icon, setAttr, setClass, setIcon, setKids, setText } from './dom.js';
 import { count, many } from './figures.js';
 import { busy, detail, facts, glyph, known, model, report, resting, trouble, word } from './fleet.js';
-import { byName } from './rows.js';
 
 /** @typedef {import('./fleet.js').Agent} Agent */
 
@@ -140,7 +139,7 @@ export class AgentMap {
   }
 
   /**
-   * @param {Agent[]} list
+   * @param {Agent[]} list those to show, by name
    * @param {string} key changes when other agents are shown, or their names or models change
    * @param {number} now
    */
@@ -178,7 +177,7 @@ export class AgentMap {
   /** By name and never by load, so that a square stays where the eye left it. @param {Agent[]} list */
   _arrange(list) {
     this._layout = new Map();
-    for (const a of [...list].sort(byName)) {
+    for (const a of list) {
       const ids = this._layout.get(model(a)) ?? [];
       ids.push(a.agent_id);
       this._layout.set(model(a), ids);

@@ -15,9 +15,6 @@ const HEADS = [['', 'Agent'], ['', 'State'], ['num', 'Busy'], ['', 'Slots'], ['h
 
 /** The pointer, if there is one, rests on things without a click. */
 const pointed = matchMedia('(hover: hover)');
-const compare = new Intl.Collator('en', { numeric: true }).compare;
-/** Names as people order them. @param {Agent} a @param {Agent} b */
-export const byName = (a, b) => compare(a.agent_name, b.agent_name) || (a.agent_id < b.agent_id ? -1 : 1);
 
 /** @param {Agent} a @param {number} now */
 function rank(a, now) {
@@ -107,7 +104,7 @@ export class Rows {
   }
 
   /**
-   * @param {Agent[]} list those to show
+   * @param {Agent[]} list those to show, by name
    * @param {string} key changes when other agents are chosen
    * @param {number} now
    */
@@ -152,12 +149,12 @@ export class Rows {
     if (!asked && (held || !due)) {
       const kept = new Set(this._order);
       this._order = this._order.filter(id => byId.has(id));
-      this._order.push(...list.filter(a => !kept.has(a.agent_id)).sort(byName).map(a => a.agent_id));
+      this._order.push(...list.filter(a => !kept.has(a.agent_id)).map(a => a.agent_id));
       return;
     }
     const ranks = new Map(list.map(a => [a, rank(a, now)]));
     const rankOf = (/** @type {Agent} */ a) => /** @type {number} */ (ranks.get(a));
-    this._order = [...list].sort((a, b) => rankOf(a) - rankOf(b) || byName(a, b)).map(a => a.agent_id);
+    this._order = [...list].sort((a, b) => rankOf(a) - rankOf(b)).map(a => a.agent_id);
     this._sortedAt = performance.now();
     this._key = key;
   }
