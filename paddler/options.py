@@ -51,11 +51,16 @@ class Option:
         return "PADDLER_" + self.name.upper().replace("-", "_")
 
     @property
+    def shown_default(self) -> str | None:
+        """How the default reads; None: it has none."""
+        if self.shown is not None or self.default is None or self.repeatable:
+            return self.shown
+        return str(self.default).lower() if self.coerce is boolean else str(self.default)
+
+    @property
     def doc(self) -> str:
         """The line of help."""
-        shown = self.shown
-        if shown is None and self.default is not None and not self.repeatable:
-            shown = str(self.default).lower() if self.coerce is boolean else str(self.default)
+        shown = self.shown_default
         return f"{self.help} [default: {shown}]" if shown else self.help
 
 

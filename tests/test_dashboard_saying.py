@@ -36,10 +36,12 @@ Promise.all(['scene', 'fleet', 'verdict', 'cells'].map(load)).then(([s, f, v, c]
   scene.setQueue({ limit: 1000, ...queue });
   const facts = f.facts(scene.agents.values(), scene.now());
   const first = agents[0];
+  const reason = first && f.issueOf(first, scene.now());
   done({
     sentence: v.verdict(scene, facts, Date.now() / 1000).parts.map(p => p[0]).join(''),
     cells: [...'opfliu'].map(k => facts[k]),
     words: first && [f.word(first), c.ratio(first), f.trouble(first, scene.now())],
+    reason: reason && f.adviceFor(reason),
   });
 });
 """
@@ -133,6 +135,41 @@ class SayingTests(PageCase):
         said = await self.say([stopped, agent("ready", 1)])
         self.assertEqual(said["sentence"], "1 of 4 slots busy. Nobody is waiting.")
         self.assertEqual(said["words"], ["Drained", "– / 4", ""])
+
+    async def test_one_reason(self) -> None:
+        """Of several issues the one behind the state counts, and what its agent says of it."""
+        await self.open()
+        await self.sees("#live", "Live")
+
+        def both(state: str, *found: tuple[str, str]) -> dict[str, Any]:
+            since = time.time() - 5
+            issues = [{"issue": i, "since": since, "seen_by": by} for i, by in found]
+            return {**agent(state, 0), "issues": issues}
+
+        for one, said in (
+            (
+                both("unreachable", ("unreachable", "balancer"), ("unreachable", "agent")),
+                ["Unreachable", "bad", "unreachable for its agent"],
+            ),
+            (
+                both("unreachable", ("quarantined", "balancer"), ("bad_json", "agent")),
+                ["Not llama-server?", "bad", "bad_json"],
+            ),
+            (
+                both("unreachable", ("unreachable", "balancer"), ("unauthorized", "agent")),
+                ["Unreachable", "bad", "unreachable"],
+            ),
+            (
+                both("stale", ("stale", "balancer"), ("unreachable", "agent")),
+                ["Silent", "warn", "stale"],
+            ),
+            (
+                both("loading", ("quarantined", "balancer"), ("loading", "agent")),
+                ["Loading model", "", None],
+            ),
+        ):
+            told = await self.say([one])
+            self.assertEqual([told["words"][0], told["words"][2], told["reason"]], said)
 
     async def test_served_in_spite(self) -> None:
         """A server whose key is refused but that is served is amber, and red when it is not."""

@@ -2,7 +2,7 @@
 import { hasToken } from './api.js';
 import { byId, button, command, el, icon, setClass, setKids, setRich, setText, show } from './dom.js';
 import { count, secs, span, waited } from './figures.js';
-import { adviceFor, detail, issues, port, serving } from './fleet.js';
+import { adviceFor, detail, issueOf, port, serving } from './fleet.js';
 import { BLOCKED, ISSUES, SERVED } from './words.js';
 
 /** @typedef {import('./scene.js').Scene} Scene @typedef {import('./fleet.js').Agent} Agent @typedef {import('./fleet.js').Facts} Facts */
@@ -121,12 +121,12 @@ function ofAgents(scene) {
   /** @type {Map<string, {issue: string, agents: Agent[]}>} */
   const groups = new Map();
   for (const agent of scene.agents.values()) {
-    for (const issue of issues(agent, now)) {
-      const key = `${adviceFor(issue)}, ${serving(agent) ? 'served' : 'blocked'}`;
-      const group = groups.get(key) ?? { issue: adviceFor(issue), agents: [] };
-      group.agents.push(agent);
-      groups.set(key, group);
-    }
+    const issue = issueOf(agent, now);
+    if (!issue) continue;
+    const key = `${adviceFor(issue)}, ${serving(agent) ? 'served' : 'blocked'}`;
+    const group = groups.get(key) ?? { issue: adviceFor(issue), agents: [] };
+    group.agents.push(agent);
+    groups.set(key, group);
   }
   const found = [...groups].map(([key, { issue, agents }]) => matter(key, issue, agents, now));
   return found.sort((a, b) => Number(b.bad) - Number(a.bad) || b.agents.length - a.agents.length || (a.key < b.key ? -1 : 1));
