@@ -36,7 +36,9 @@ class FocusTests(PretendedCase):
         await self.open()
         await self.sees("tbody tr", "gpu-02")
         await self.press("#as-map")
-        await self.until("return document.querySelectorAll('.t').length === 5", "5 squares")
+        await self.until(
+            "return document.querySelectorAll('.t[aria-label]').length === 5", "5 squares"
+        )
         await self.do(self.browser.run, "document.querySelectorAll('.t')[2].focus()")
         self.assertEqual(await self.focus(), "gpu-04, Ready, 0 of 4 busy")
         self.there.tell(left=["id2"])

@@ -134,6 +134,17 @@ class LooksCase(PretendedCase):
         await self.sees("tbody tr:last-child", "gpu-12")
         await self.sees("#foot", "paddler")
 
+    async def show(self, view: str) -> None:
+        """Have the agents as rows or as a map, and wait until all are drawn."""
+        # On a phone there is no button to press.
+        await self.do(self.browser.run, f"document.querySelector('#as-{view}').click()")
+        parts = "tbody .cells" if view == "rows" else ".t"
+        await self.until(
+            f"const parts = [...document.querySelectorAll('{parts}')];"
+            "return parts.length && parts.every(part => part.ariaLabel)",
+            view,
+        )
+
 
 class RoomTests(LooksCase):
     """Nothing sticks out of the window, whatever agents are called; so too at twice the zoom."""
@@ -155,8 +166,7 @@ class RoomTests(LooksCase):
             await self.sees("tbody", "zero", "hundred")
             await self.check(f"rows, {width}", _COVERED)
             for view in ("map", "rows"):
-                await self.do(self.browser.run, f"document.querySelector('#as-{view}').click()")
-                await self.until("return document.querySelector('#list').innerText", view)
+                await self.show(view)
                 await self.check(f"{view}, {width}", _COVERED)
             await self.do(self.browser.run, "document.querySelector('tbody .act').click()")
             await self.sees("#ask", "Drain W")
@@ -207,7 +217,7 @@ class ColoursTests(LooksCase):
         await self.in_trouble()
         drawn = await self.do(self.browser.run, _DRAWN)
         self.assertEqual(len(set(drawn)), 6, drawn)
-        await self.press("#as-map")
+        await self.show("map")
         style = "return getComputedStyle(document.querySelector(arguments[0])).%s"
         colours = [
             await self.do(self.browser.run, style % "backgroundColor", view)
@@ -253,22 +263,25 @@ class ReaderTests(LooksCase):
 
     async def test_page(self) -> None:
         """The verdict, the slots, charts, troubles with their commands, and the table."""
+        none = {"slots_total": 0, "slots_idle": 0, "state": "unreachable"}
+        self.there.tell(pretended_agent(99, "gpu-00", "unauthorized", **none))
         await self.in_trouble()
         tree = await self.tree()
         await self.check_named(tree)
         for said in (
-            ("heading", "4 agents need attention. 37 requests waiting, the oldest for 41 s."),
+            ("heading", "5 agents need attention. 37 requests waiting, the oldest for 41 s."),
             ("image", "22 answering, 2 promised, 1 foreign, 2 client left, 0 idle, 25 out"),
-            ("heading", "llama-server wants a key"),
+            ("heading", "llama-server wants a key (2 agents)"),
             ("button", "Copy: --local-llamacpp-api-key-file FILE"),
             ("columnheader", "Drain or resume"),
             ("image", "4 slots: 3 answering"),
+            ("image", "No slots known"),
             ("button", "Drain gpu-03"),
             ("button", "Resume gpu-08"),
         ):
             self.assertIn(said, tree)
         spoken = await self.do(self.browser.text, "#spoken")
-        self.assertTrue(spoken.startswith("4 agents need attention."), spoken)
+        self.assertTrue(spoken.startswith("5 agents need attention."), spoken)
 
     async def test_phone(self) -> None:
         """Where it looks like cards, it is a table still."""
@@ -283,8 +296,7 @@ class ReaderTests(LooksCase):
     async def test_map_and_dialog(self) -> None:
         """Squares say whose they are, and how busy; the question is read with its answers."""
         await self.in_trouble()
-        await self.press("#as-map")
-        await self.until("return document.querySelector('.t')", "the map")
+        await self.show("map")
         tree = await self.tree()
         await self.check_named(tree)
         self.assertIn(("button", "gpu-05, Unreachable, 4 slots"), tree)

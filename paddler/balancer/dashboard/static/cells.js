@@ -29,10 +29,10 @@ export class Cells {
   patch(a) {
     const s = /** @type {Record<string, number>} */ (slots(a));
     const run = CELLS.map(([k]) => k.repeat(s[k])).join('');
-    if (run === this._drawn) return;
     const words = inWords(a);
     setAttr(this.node, 'aria-label', words);
     setAttr(this.node, 'title', words);
+    if (run === this._drawn) return;
     if (run.length > 64) this._bar(s);
     else this._cells(run);
     this._drawn = run;
