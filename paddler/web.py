@@ -9,7 +9,7 @@ headers and body, and a body given up is a connection closed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -186,8 +186,23 @@ class HttpCaller:
         asking = Deferred.fromCoroutine(self._ask(method, path, body, headers or {}))
         return asking.addTimeout(seconds, self._clock, onTimeoutCancel=_silence)
 
+    def follow(self, path: str, read: Callable[[IResponse], Deferred[bytes]]) -> Deferred[Outcome]:
+        """Ask for an answer that goes on; it has no time limit.
+
+        :param read: takes it, whatever its status, and fires when it has ended.
+        :return: fires with what came of it; fails with what `read` fails with, and when it is
+            cancelled.
+        """
+        headers = {"Accept": "text/event-stream"}
+        return Deferred.fromCoroutine(self._ask("GET", path, None, headers, read))
+
     async def _ask(
-        self, method: str, path: str, body: bytes | None, more: Mapping[str, str]
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        more: Mapping[str, str],
+        read: Callable[[IResponse], Deferred[bytes]] = read_body,
     ) -> Outcome:
         headers: dict[bytes | str, bytes | str] = {
             "Host": str(self._address),
@@ -210,7 +225,7 @@ class HttpCaller:
                 allow_redirects=False,
                 unbuffered=True,
             )
-            return Answer(response.code, await read_body(response))
+            return Answer(response.code, await read(response))
         except ConnectingCancelledError as error:
             raise CancelledError() from error
         except ConnectionRefusedError:

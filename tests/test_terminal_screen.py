@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
+from paddler.terminal.agent import Issue
 from paddler.terminal.figures import columns_of
-from paddler.terminal.fleet import Issue
+from paddler.terminal.fleet import Queue
+from paddler.terminal.guide import first_steps
 from paddler.terminal.lines import text_of
 from paddler.terminal.scene import Link, Scene
 from paddler.terminal.screen import draw
@@ -71,12 +74,13 @@ class PictureTests(SynchronousTestCase):
         self.assertIn("5.8 a second", lines[6])
         self.assertIn("38 s  (p50 9.4 s)", lines[6])
         self.assertEqual(lines[10].count("15 min ago"), 4)
-        self.assertEqual(lines[11].rstrip(), "Errors in 15 min: 502 x 4, 504 x 2")
+        self.assertTrue(lines[11].startswith("Errors in 15 min: 502 x 4, 504 x 2  "))
+        self.assertTrue(lines[11].endswith("  L log scale   w 5 min"))
         self.assertIn("needs attention: 4 agents", lines[12])
         self.assertIn("requests wait too long", lines[13])
         self.assertIn("start about 8 more like them", lines[13])
         self.assertIn("llama-server does not answer", lines[15])
-        self.assertIn("gpu-05, 2 min", lines[15])
+        self.assertIn("gpu-05, for 2 min", lines[15])
         self.assertIn("sorted by trouble, then name", lines[18])
         for word in ("ADDRESS", "MODEL", "REPORT", "IN FLIGHT"):
             self.assertIn(word, lines[19])
@@ -111,8 +115,10 @@ class PictureTests(SynchronousTestCase):
         self.assertTrue(picture(shown, 80, 8)[7].startswith("Drain gpu-01? 4 running answers"))
 
     def test_ascii(self) -> None:
-        """With plain characters all of it is ASCII."""
-        shown = scene(troubled_fleet(), ascii=True, details=True)
+        """With plain characters all of it is ASCII, names too."""
+        fleet = troubled_fleet()
+        named = attrs.evolve(fleet.agents["id0003"], agent_name="日本", models=("émile",))
+        shown = scene(fleet.changed([named], []), ascii=True, details=True)
         for width, height in ((80, 24), (160, 50), (40, 10)):
             text = "\n".join(picture(shown, width, height))
             self.assertTrue(text.isascii(), text)
@@ -155,6 +161,13 @@ class PictureTests(SynchronousTestCase):
         self.assertIn("llama-server -m model.gguf --host 0.0.0.0 --port 8088 --parallel 4", text)
         self.assertIn("paddler agent --management-host llm.example.internal", text)
         self.assertIn("curl http://llm.example.internal:8086/v1/chat/completions", text)
+        for width in range(30, 160):
+            lines = picture(scene(fleet_of([])), width, 50)
+            parts = [line.strip() for line in lines if line.startswith("    ")]
+            shown = " ".join(parts).replace(" \\ ", " ")
+            for _, command in first_steps(scene(fleet_of([]))):
+                if max(map(len, command)) < width - 7:
+                    self.assertIn(" ".join(command), shown, width)
         self.assertIn("Listening for agents.", text)
 
     def test_help(self) -> None:
@@ -172,6 +185,42 @@ def text80() -> str:
 class RoomTests(SynchronousTestCase):
     """Whatever the size, something is shown that fits."""
 
+    def test_little(self) -> None:
+        """What an operator did, and what is asked, is seen on the smallest screen; so are keys."""
+        fleet = fleet_of([agent(1)])
+        self.assertIn("Not drained.", picture(scene(fleet, note="Not drained."), 40, 8)[7])
+        asked = picture(scene(fleet, asked="drain", about="id0001"), 40, 8)
+        self.assertIn("The last one", asked[6])
+        self.assertTrue(asked[7].rstrip().endswith("y/N"))
+        typed = picture(scene(fleet, asked="filter", typed="a" * 50 + "the end"), 40, 8)
+        self.assertIn("the end█", typed[7])
+        for width, height in ((80, 24), (60, 18)):
+            text = "".join(picture(scene(fleet, help=True), width, height))
+            self.assertIn("keys", text)
+            self.assertIn("suspends", text)
+
+    def test_attention(self) -> None:
+        """Where there is no room for a kind of trouble there is no head without one."""
+        for height in range(12, 25):
+            lines = picture(scene(troubled_fleet()), 80, height)
+            for n, line in enumerate(lines):
+                if "needs attention" in line:
+                    self.assertIn("gpu-03", lines[n + 1])
+
+    def test_turned_away(self) -> None:
+        """Also where there is little room it is said that requests are turned away."""
+        fleet = fleet_of([agent(1, "full")], queue=Queue(1000, 0, 1.0, 1000))
+        text = "\n".join(picture(scene(fleet), 80, 24))
+        self.assertIn("✕ the buffer is full (1,000 of 1,000): new requests get 429", text)
+
+    def test_nobody_listed(self) -> None:
+        """Why no agent is listed is said."""
+        for choices, told in (
+            ({"trouble_only": True}, "No agent is in trouble; tab shows all."),
+            ({"text": "x"}, "No agent matches; esc shows all."),
+        ):
+            self.assertIn(told, picture(scene(fleet_of([agent(1)]), **choices), 80, 24)[22])
+
     def test_any_size(self) -> None:
         """Every line is as wide as the screen, and there are as many as it has."""
         scenes = [
@@ -182,7 +231,7 @@ class RoomTests(SynchronousTestCase):
             scene(troubled_fleet(), asked="drain", about="id0001"),
             scene(troubled_fleet(), asked="filter", typed="gpu-1"),
             scene(troubled_fleet(), Link(ever=True, since=NOW - 8, retry_at=NOW + 3)),
-            scene(fleet_of([]), Link(problem="connection refused")),
+            scene(fleet_of([]), Link(problem="it refuses connections")),
             scene(fleet_of([])),
         ]
         for shown in scenes:
@@ -219,6 +268,13 @@ class RoomTests(SynchronousTestCase):
             self.assertIn("worker", row)
             self.assertIn("8088", row)
 
+    def test_usual_names(self) -> None:
+        """Names that agents have without being given one are whole, at the cost of all else."""
+        fleet = fleet_of([agent(1, agent_name="gpu-server-03:8088")])
+        for width in (40, 60, 80, 100, 160):
+            row = next(x for x in picture(scene(fleet), width, 24) if x.startswith(">"))
+            self.assertIn("gpu-server-03:8088" if width > 40 else "gpu-server…:8088", row)
+
     def test_hostile_names(self) -> None:
         """What steers a terminal, or takes two columns or none, does no harm."""
         for name in ("\x1b[2Jevil", "‮gpu", "日本語の名前です", "e\u0301\u0301\u0301", "a\tb\nc"):
@@ -251,23 +307,34 @@ class RoomTests(SynchronousTestCase):
 class LostTests(SynchronousTestCase):
     """Without a connection."""
 
-    LOST = Link(ever=True, since=NOW - 8, retry_at=NOW + 3, problem="connection refused")
+    LOST = Link(
+        ever=True,
+        since=NOW - 8,
+        heard_at=NOW - 8,
+        retry_at=NOW + 3,
+        problem="it refuses connections",
+    )
 
     def test_lost(self) -> None:
         """The second line says so, what was known is kept, and dim."""
         shown = scene(troubled_fleet(), self.LOST)
         lines = picture(shown, 80, 24)
         self.assertIn("not connected", lines[0])
-        self.assertEqual(lines[1].rstrip(), "Connection lost 8 s ago, next try in 3 s.")
-        self.assertEqual(lines[2:23], [line.ljust(80) for line in _DRAWING[2:23]])
+        self.assertEqual(lines[1].rstrip(), "Connection lost 8 s ago, trying again in 3 s.")
+        self.assertEqual(lines[2:22], [line.ljust(80) for line in _DRAWING[2:22]])
+        told = "how things stood at 14:03:12. Last try: it refuses connections."
+        self.assertEqual(lines[22].rstrip(), f"This is {told}")
+        self.assertEqual(picture(shown, 160, 50)[2].rstrip(), f"Below is {told}")
         for styles in _styles(shown)[2:]:
             self.assertEqual(styles, {"dim"})
 
     def test_never_had_one(self) -> None:
         """At the start there is a clear line and what to look at."""
-        shown = scene(fleet_of([]), Link(retry_at=NOW + 1, problem="connection refused"))
+        shown = scene(fleet_of([]), Link(retry_at=NOW + 1, problem="it refuses connections"))
         lines = picture(shown, 80, 24)
-        self.assertEqual(lines[1].rstrip(), "Cannot connect: connection refused; next try in 1 s.")
+        self.assertEqual(
+            lines[1].rstrip(), "No connection, trying again in 1 s: it refuses connections."
+        )
         self.assertIn("curl http://llm.example.internal:8085/health", "".join(lines))
 
     def test_token(self) -> None:
