@@ -35,6 +35,7 @@ def agent(number: int, state: str = "ready", total: int = 4, **more: Any) -> Age
 def fleet_of(agents: list[Agent], **more: Any) -> Fleet:
     """A balancer that has these agents."""
     more.setdefault("balancer", Balancer("1.0.0", 532800.0, "10.0.0.5:8086", "10.0.0.5:8085"))
+    more.setdefault("balancer_at", NOW)
     more.setdefault("queue", Queue(limit=1000))
     return Fleet(queue_at=NOW, **more).replaced(agents)
 

@@ -54,7 +54,7 @@ class _Terminal:
     def __init__(self, fleet: Fleet, *, ascii_only: bool = False) -> None:
         self.watches: list[_Still] = []
         self.fleet = fleet
-        clock = Clock()
+        clock = self.clock = Clock()
         clock.advance(NOW)
         caller = HttpCaller.to(MemoryReactorClock(), _ADDRESS)
 
@@ -279,6 +279,35 @@ class DoingTests(SynchronousTestCase):
                 await pilot.press("y")
                 await pilot.pause()
                 self.assertEqual(terminal.watch.steered, [])
+
+        _run(show)
+
+    def test_left_while_typing(self) -> None:
+        """When one that was drained leaves, what is typed meanwhile is kept."""
+
+        async def show() -> None:
+            terminal = _Terminal(fleet_of([agent(1), agent(2)]))
+            async with terminal.shown(80, 24) as pilot:
+                await pilot.press("d", "y", "slash", "g")
+                terminal.watch.fleet = fleet_of([agent(2)])
+                terminal.app.repaint()
+                await pilot.pause()
+                self.assertIn("/ g█", terminal.lines()[23])
+
+        _run(show)
+
+    def test_notes_pass(self) -> None:
+        """What came of a command is told for a while."""
+
+        async def show() -> None:
+            terminal = _Terminal(fleet_of([agent(1)]))
+            async with terminal.shown(80, 24) as pilot:
+                await pilot.press("c")
+                for seconds, seen in ((9.0, True), (2.0, False)):
+                    terminal.clock.advance(seconds)
+                    terminal.app.repaint()
+                    await pilot.pause()
+                    self.assertEqual("Nothing to mend" in terminal.lines()[22], seen)
 
         _run(show)
 

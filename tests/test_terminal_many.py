@@ -6,6 +6,7 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.terminal.agent import Issue
+from paddler.terminal.fleet import Balancer
 from paddler.terminal.lines import text_of
 from paddler.terminal.past import History, Point
 from paddler.terminal.screen import draw
@@ -88,6 +89,21 @@ class HeaderTests(SynchronousTestCase):
         history = History().told([Point(time=NOW), Point(time=NOW + 500)])
         history = history.told([Point(time=NOW + 5)])
         self.assertEqual([point.time for point in history.points], [NOW, NOW + 5])
+
+    def test_uptime(self) -> None:
+        """How long a balancer runs grows between two looks at it."""
+        fleet = fleet_of([agent(1)], balancer=Balancer("1.0", 5.0), balancer_at=NOW - 4)
+        self.assertIn("version 1.0, up 9 s ", picture(scene(fleet), 160, 50)[0])
+
+    def test_models(self) -> None:
+        """Of a model's path its end is shown, of a name all of it."""
+        for models, shown in (
+            (("/srv/models/qwen.gguf",), "qwen.gguf"),
+            (("org/qwen", "q"), "org/qwen +1"),
+            (("/",), "/"),
+            ((), ""),
+        ):
+            self.assertEqual(agent(1, models=models).model, shown)
 
     def test_many_digits(self) -> None:
         """With large numbers all kinds of slots still have a place in the legend."""

@@ -92,10 +92,12 @@ class Agent:
 
     @property
     def model(self) -> str:
-        """The model it serves, and how many names it has besides."""
+        """The model it serves, and how many names it has besides; of a path only its end."""
         if not self.models:
             return ""
-        return self.models[0] + (f" +{len(self.models) - 1}" if len(self.models) > 1 else "")
+        name = self.models[0]
+        name = name.rpartition("/")[2] or name if name.startswith("/") else name
+        return name + (f" +{len(self.models) - 1}" if len(self.models) > 1 else "")
 
     @property
     def port(self) -> int:

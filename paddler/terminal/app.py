@@ -29,6 +29,8 @@ from paddler.values import Address
 
 __all__ = ["Dashboard"]
 
+#: Seconds for which it is told what came of a command.
+_NOTED = 10.0
 #: Seconds between two pictures at the least and, as times go on, at the most.
 _SOON, _ANYWAY = 0.1, 0.5
 
@@ -122,6 +124,7 @@ class Dashboard(App[None]):
         self._listed: tuple[str, ...] = ()
         self._pending = False
         self._touched = False
+        self._noted_at = 0.0
         self._watch = watch(self.changed)
         self._picture = _Picture(self)
         self.failure: Failure | None = None
@@ -170,6 +173,8 @@ class Dashboard(App[None]):
 
     def _scene(self) -> Scene:
         now, choices = self._watch.now(), self._choices
+        if self._clock() - self._noted_at > _NOTED:
+            choices = attrs.evolve(choices, note="")
         text = choices.typed if choices.asked == "filter" else choices.text
         found = matching(self._watch.fleet.agents.values(), text, choices.trouble_only, now)
         listed = tuple(self._order.of(found, choices.sort, now))
@@ -177,8 +182,8 @@ class Dashboard(App[None]):
         # Until the operator has done something, the mark is at the top, where the worst is.
         selected = kept(choices.selected if self._touched else "", self._listed, ids)
         self._listed = ids
-        if choices.about and choices.about not in self._watch.fleet.agents:
-            choices = attrs.evolve(choices, asked="", about="")
+        if choices.asked == "drain" and choices.about not in self._watch.fleet.agents:
+            choices = attrs.evolve(choices, asked="")
         local = self._clock()
         return Scene(
             fleet=self._watch.fleet,
@@ -202,6 +207,7 @@ class Dashboard(App[None]):
             return
         scene = self._scene()
         self._touched = True
+        self._noted_at = self._clock()
         scene, deed = pressed(key, character, scene, self._screen)
         self._choices = scene.choices
         self.repaint()
@@ -235,4 +241,5 @@ class Dashboard(App[None]):
             done = f"No new request goes to {name}; running answers finish."
         note = f"That did not work: {problem}." if problem else done
         self._choices = attrs.evolve(self._choices, note=note)
+        self._noted_at = self._clock()
         self.repaint()

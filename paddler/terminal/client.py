@@ -206,7 +206,8 @@ class Watch:
         self._take(attrs.evolve(self.fleet, history=history))
 
     def _balancer(self, body: bytes) -> None:
-        self._take(attrs.evolve(self.fleet, balancer=_read_balancer(body)))
+        known = _read_balancer(body)
+        self._take(attrs.evolve(self.fleet, balancer=known, balancer_at=self.now()))
 
     def _take(self, fleet: Fleet) -> None:
         self.fleet = fleet

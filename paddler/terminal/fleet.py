@@ -46,6 +46,7 @@ class Fleet:
     :param queue: the buffer.
     :param queue_at: when that was so, in Unix seconds; an oldest wait grows from then on.
     :param balancer: None: not known yet.
+    :param balancer_at: when that was so; its uptime grows from then on.
     :param history: the last minutes.
     """
 
@@ -53,12 +54,19 @@ class Fleet:
     queue: Queue = Queue()
     queue_at: float = 0.0
     balancer: Balancer | None = None
+    balancer_at: float = 0.0
     history: History = History()
 
     @property
     def timeout(self) -> float:
         """Seconds that a request may wait."""
         return 60.0 if self.balancer is None else self.balancer.request_buffer_timeout
+
+    def uptime(self, now: float) -> float | None:
+        """Seconds that the balancer runs by now; None: not known."""
+        if self.balancer is None:
+            return None
+        return self.balancer.uptime_seconds + max(0.0, now - self.balancer_at)
 
     def oldest_wait(self, now: float) -> float:
         """How long the first in line has waited by now."""

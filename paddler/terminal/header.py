@@ -36,10 +36,9 @@ def title(scene: Scene, width: int) -> Line:
     """Whose balancer it is, whether data comes, and the time."""
     live = scene.link.live
     left = [("paddler", "bold"), ("  " + scene.address, "")]
-    balancer = scene.fleet.balancer
-    if width >= 100 and balancer is not None:
-        up = span(balancer.uptime_seconds)
-        left.append((f"   version {balancer.version}, up {up}", "dim"))
+    balancer, up = scene.fleet.balancer, scene.fleet.uptime(scene.now)
+    if width >= 100 and balancer is not None and up is not None:
+        left.append((f"   version {balancer.version}, up {span(up)}", "dim"))
     state = ("live", "") if live else ("not connected", "bold red")
     if scene.link.fresh:
         state = ("connecting", "")

@@ -110,7 +110,7 @@ def details(scene: Scene, agent: Agent, width: int, most: int) -> list[Line]:
         f"id {agent.agent_id}",
         agent.external_llamacpp_addr,
         many(agent.slots_total, "slot"),
-        f"model {agent.model}" if agent.model else "no model known",
+        f"model {', '.join(agent.models)}" if agent.models else "no model known",
         "reports on time" if agent.state != "stale" else f"last report {report_of(agent, now)}",
     )
     line = "   ".join(facts)
