@@ -207,6 +207,14 @@ class RoomTests(SynchronousTestCase):
                 if "needs attention" in line:
                     self.assertIn("gpu-03", lines[n + 1])
 
+    def test_aligned(self) -> None:
+        """Remedies stand below one another, however many agents there are and whatever is wrong."""
+        agents = [agent(n, "unreachable", issues=(Issue("bad_json", NOW),)) for n in range(12)]
+        lines = picture(scene(fleet_of([*agents, troubled_fleet().agents["id0003"]])), 80, 24)
+        first = next(n for n, line in enumerate(lines) if "needs attention" in line)
+        at = lines[first + 1].index("curl ")
+        self.assertEqual(lines[first + 2].index("--local"), at)
+
     def test_turned_away(self) -> None:
         """Also where there is little room it is said that requests are turned away."""
         fleet = fleet_of([agent(1, "full")], queue=Queue(1000, 0, 1.0, 1000))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from paddler.terminal.agent import Agent
 from paddler.terminal.figures import clip, columns_of, cut, many, number, pad, span
 from paddler.terminal.fleet import Counts
@@ -37,8 +39,11 @@ def attention(scene: Scene, counts: Counts, width: int, most: int) -> list[Line]
     lines = [ruled(((what, "bold"),), remark, width, scene.glyphs.rule)]
     # The last line there is room for tells of the others.
     shown = everything if len(everything) < most else everything[: most - 2]
-    draw = _wide_matter if wide else _matter
-    lines += [draw(scene, matter, width) for matter in shown]
+    lines += (
+        [_wide_matter(scene, matter, width) for matter in shown]
+        if wide
+        else _matters(scene, shown, width)
+    )
     if len(shown) < len(everything):
         more = sum(max(1, len(matter.who)) for matter in everything[len(shown) :])
         hint = "tab shows only these"
@@ -53,20 +58,27 @@ def _mark(scene: Scene, matter: Matter) -> tuple[str, str]:
     return (marks["severe"], "red") if matter.severe else (marks["warned"], "yellow")
 
 
-def _matter(scene: Scene, matter: Matter, width: int) -> Line:
-    if not matter.who:
-        return fit([_mark(scene, matter), (f" {matter.short}", "bold")], width)
+def _matters(scene: Scene, shown: Sequence[Matter], width: int) -> list[Line]:
+    """In a row each: who, what, and what to do, below one another."""
+    whos = [_who(matter) for matter in shown]
+    wide = max(8, *map(columns_of, whos), 0)
+    what = max(12, *(len(matter.short) for matter in shown if matter.brief), 0) + 2
+    lines = []
+    for matter, who in zip(shown, whos, strict=True):
+        spans = [_mark(scene, matter), (f" {pad(who, wide)} ", "bold")]
+        if not matter.who:
+            spans = [_mark(scene, matter), (f" {matter.short}", "bold")]
+        elif matter.brief:
+            spans += [(pad(matter.short, what), ""), (matter.brief, "bright_blue")]
+        else:
+            spans.append((matter.short, ""))
+        lines.append(fit(spans, width))
+    return lines
+
+
+def _who(matter: Matter) -> str:
     more = len(matter.who) - 1
-    who = clip(matter.who[0], 20) + (f" +{number(more)}" if more else "")
-    spans = [_mark(scene, matter), (" " + pad(who, max(8, columns_of(who))) + " ", "bold")]
-    if matter.brief:
-        spans += [
-            (pad(matter.short, max(14, len(matter.short) + 2)), ""),
-            (matter.brief, "bright_blue"),
-        ]
-    else:
-        spans.append((matter.short, ""))
-    return fit(spans, width)
+    return clip(matter.who[0], 20) + (f" +{number(more)}" if more else "") if matter.who else ""
 
 
 def _wide_matter(scene: Scene, matter: Matter, width: int) -> Line:
