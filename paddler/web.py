@@ -1,6 +1,7 @@
 """One request to one server, within one time limit, as a value.
 
-For the control plane: small answers, read whole. Nothing here knows what is asked.
+For the control plane: small answers, read whole, or one that goes on and is read by who asks.
+Nothing here knows what is asked.
 
 Note [time limit]: treq's own timeout ends with the headers, and cancelling what reads
 a body leaves the connection open. So the limit here is on the whole of it, connecting,
@@ -122,6 +123,18 @@ def _silence(failure: object, seconds: float) -> NoAnswer:
     return NoAnswer("timeout", f"no {what} within {seconds:g} s", connected)
 
 
+def _tls_problem(error: BaseException | None) -> str | None:
+    """What was wrong with TLS; None: something else was."""
+    package = type(error).__module__.partition(".")[0]
+    if package == "service_identity":
+        return "its certificate is for another host"
+    if package != "OpenSSL":
+        return None
+    # A list of OpenSSL's errors, each with where it was and why at its end.
+    told = error.args[0] if error and error.args and isinstance(error.args[0], list) else []
+    return ", ".join(str(entry[-1]) for entry in told) or "the handshake failed"
+
+
 def _broken(error: Exception) -> NoAnswer:
     """What a connection's end in the middle of things means."""
     reasons: list[Failure] = getattr(error, "reasons", [])
@@ -132,8 +145,8 @@ def _broken(error: Exception) -> NoAnswer:
         return _broken(first)
     if isinstance(first, ConnectionClosed):
         return NoAnswer("lost", "the connection ended without a whole answer")
-    if type(first).__module__.startswith("OpenSSL"):
-        return NoAnswer("lost", f"TLS failed: {first}")
+    if (why := _tls_problem(first)) is not None:
+        return NoAnswer("lost", f"TLS failed: {why}")
     return NoAnswer("garbled", "what it sent is not HTTP")
 
 
