@@ -69,8 +69,11 @@ def _demo(words: Sequence[str]) -> None:
 
 
 def _dashboard(words: Sequence[str]) -> None:
+    from twisted.internet import asyncioreactor
     from twisted.python.usage import UsageError
 
+    # Textual needs one on asyncio; before anything else brings in another.
+    asyncioreactor.install()
     from paddler.terminal.settings import DashboardOptions
 
     options = DashboardOptions()
@@ -98,10 +101,6 @@ def _dashboard(words: Sequence[str]) -> None:
         # Where somebody sees it.
         print(line, file=sys.stdout if sys.stdout and sys.stdout.isatty() else sys.stderr)
         sys.exit(1)
-    from twisted.internet import asyncioreactor
-
-    # Textual needs one on asyncio.
-    asyncioreactor.install()
     from twisted.internet import reactor
 
     sys.exit(run_dashboard(settings, reactor))

@@ -7,7 +7,6 @@ from email.utils import formatdate
 from typing import Any
 
 import attrs
-from treq.client import HTTPClient
 from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.error import ConnectionRefusedError, DNSLookupError
@@ -55,7 +54,7 @@ class _Watching:
     def __init__(self, clock: Clock, line: _Line, token: str | None = None) -> None:
         pool = HTTPConnectionPool(MemoryReactorClock(), persistent=False)
         address = Address("balancer", 8085)
-        caller = HttpCaller(clock, address, HTTPClient(line), pool, token)
+        caller = HttpCaller(clock, address, line, pool, token)
         self.changes = 0
         self.clock, self.line = clock, line
         self.watch = Watch(clock, caller, token is not None, self._changed)

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from rich.cells import cell_len
+from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.terminal.figures import (
@@ -179,6 +180,13 @@ class SettingsTests(SynchronousTestCase):
         settings = self.parsed().settings()
         self.assertEqual(settings.management, Address("127.0.0.1", 8085))
         self.assertEqual((settings.token, settings.ascii), (None, False))
+
+    def test_underscore(self) -> None:
+        """A name with an underscore is as good as any, but for https."""
+        self.assertEqual(self.parsed("--management-host=a_b").settings().management.host, "a_b")
+        options = self.parsed("--management-host=a_b", "--management-scheme=https")
+        with self.assertRaisesRegex(UsageError, "--management-host: got 'a_b'; with https"):
+            options.settings()
 
     def test_all(self) -> None:
         """Each option has its place, and the token is in no picture of them."""
