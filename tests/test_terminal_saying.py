@@ -228,6 +228,19 @@ class AgentTests(SynchronousTestCase):
         self.assertEqual(issue and issue.issue, "bad_json")
         self.assertEqual(state_of(several), "Not llama-server?")
 
+    def test_nearer(self) -> None:
+        """Of two who get no answer the agent is believed, which is beside the llama-server."""
+        both = (Issue("unreachable", NOW, "balancer"), Issue("unreachable", NOW, "agent"))
+        issue = agent(1, "unreachable", issues=both).trouble(NOW)
+        assert issue is not None
+        self.assertIn("Not even its agent", meaning_of(agent(1), issue))
+
+    def test_no_issue(self) -> None:
+        """A state that is trouble is trouble without an issue, too; others are not."""
+        for state, expected in (("stale", "stale"), ("unreachable", "unreachable"), ("new", None)):
+            issue = agent(1, state).trouble(NOW)
+            self.assertEqual(issue and issue.issue, expected)
+
     def test_loading(self) -> None:
         """Loading a model is nobody's job before it has lasted ten minutes."""
         for ago, expected in ((599, None), (601, "loading")):

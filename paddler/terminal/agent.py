@@ -16,6 +16,8 @@ __all__ = ["Agent", "Issue"]
 _TAKING = frozenset(("ready", "full", "sleeping"))
 #: In these an agent is sent requests, or ends those that it has.
 _SERVING = frozenset(("ready", "full", "sleeping", "draining"))
+#: These are trouble by themselves.
+_REMARKABLE = frozenset(("unreachable", "quarantined", "stale"))
 
 
 @attrs.frozen
@@ -25,6 +27,11 @@ class Issue:
     issue: str
     since: float = 0.0
     seen_by: str = "agent"
+
+    @property
+    def by_agent(self) -> bool:
+        """Whether it was seen from beside the llama-server."""
+        return self.seen_by == "agent"
 
 
 @attrs.frozen
@@ -117,10 +124,15 @@ class Agent:
         behind = [i for i in wanted if i.issue == self.state]
         if self.state == "unreachable":
             behind = [i for i in wanted if i.issue not in ("stale", "quarantined")]
-            wanted = wanted or [Issue("unreachable", now, "balancer")]
         if self.state == "loading":
             return behind[0] if behind else None
-        return next(iter(behind or wanted), None)
+        first = next(iter(behind or wanted), None)
+        if first is None:
+            return Issue(self.state, now, "balancer") if self.state in _REMARKABLE else None
+        if first.issue == "unreachable":
+            # Who is beside llama-server and gets no answer either knows more.
+            return next((i for i in behind if i.issue == first.issue and i.by_agent), first)
+        return first
 
     def severe(self, now: float) -> bool:
         """Whether a person is needed now: it is in trouble that does not mend by itself."""

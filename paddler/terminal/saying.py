@@ -129,11 +129,9 @@ def state_of(agent: Agent) -> str:
     if agent.drained:
         return "Drained"
     if agent.state == "unreachable":
-        for issue in agent.issues:
-            if issue.issue in SHARPER:
-                return SHARPER[issue.issue]
-            if issue.issue == "unreachable":
-                break
+        issue = agent.trouble(0.0)
+        if issue is not None and issue.issue in SHARPER:
+            return SHARPER[issue.issue]
     return STATES.get(agent.state, agent.state)
 
 
@@ -172,7 +170,7 @@ def report_of(agent: Agent, now: float) -> str:
 
 def advice_on(issue: Issue) -> Advice:
     """What to know of an issue; one that this version does not know is named as it came."""
-    if issue.issue == "unreachable" and issue.seen_by == "agent":
+    if issue.issue == "unreachable" and issue.by_agent:
         return UNREACHABLE_FOR_AGENT
     known = ISSUES.get(issue.issue)
     return known or Advice(
