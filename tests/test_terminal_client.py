@@ -2,167 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from email.utils import formatdate
 from typing import Any
 
 import attrs
-from treq.testing import RequestTraversalAgent
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError, DNSLookupError
-from twisted.internet.task import Clock
-from twisted.internet.testing import MemoryReactorClock
-from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.client import HTTPConnectionPool
-from twisted.web.http import Request
-from twisted.web.resource import IResource, Resource
-from twisted.web.server import NOT_DONE_YET
 
 from paddler.balancer.history import History
-from paddler.balancer.streams import KEEP_ALIVE, Streams
-from paddler.terminal.client import WAITS, Watch
+from paddler.balancer.streams import KEEP_ALIVE
+from paddler.terminal.client import WAITS
 from paddler.terminal.events import PATIENCE, SILENCE, STRANGE
 from paddler.values import Address
-from paddler.web import HttpCaller
-from tests.managing import REPORT, STARTED, ManagementCase
+from tests.managing import REPORT, STARTED
+from tests.terminal_watching import Mute, Scripted, WatchCase
 
 __all__ = ["ForeignTests", "LostTests", "SilentTests", "SteerTests", "WatchTests"]
 
 
-class _Line:
-    """A way to a server in memory, which may be cut.
-
-    :ivar error: what every request fails with.
-    """
-
-    def __init__(self) -> None:
-        self.error: Exception | None = None
-        self.agent: Any = None
-
-    def lead_to(self, resource: IResource) -> None:
-        """Lead there from now on."""
-        self.agent = RequestTraversalAgent(resource)
-
-    def request(self, *arguments: Any, **named: Any) -> Deferred[Any]:
-        """Ask there, as Twisted's agents do."""
-        return self.agent.request(*arguments, **named) if self.error is None else fail(self.error)
-
-
-class _Watching:
-    """Who watches over such a way."""
-
-    def __init__(self, clock: Clock, line: _Line, token: str | None = None) -> None:
-        pool = HTTPConnectionPool(MemoryReactorClock(), persistent=False)
-        address = Address("balancer", 8085)
-        caller = HttpCaller(clock, address, line, pool, token)
-        self.changes = 0
-        self.clock, self.line = clock, line
-        self.watch = Watch(clock, caller, token is not None, self._changed)
-        self.running: Deferred[None] | None = None
-
-    def _changed(self) -> None:
-        self.changes += 1
-
-    def start(self) -> None:
-        """Watch from now on."""
-        self.running = self.watch.run()
-        self.settle()
-
-    def settle(self) -> None:
-        """Let all that was sent arrive."""
-        for _ in range(4):
-            if self.line.agent is not None:
-                self.line.agent.flush()
-
-    def later(self, seconds: float, step: float = 0.5) -> None:
-        """Let time go by."""
-        for _ in range(round(seconds / step)):
-            self.clock.advance(step)
-            self.settle()
-
-    def stop(self, case: SynchronousTestCase) -> None:
-        """Watch no more."""
-        if self.running is not None:
-            self.running.cancel()
-            case.failureResultOf(self.running, CancelledError)
-            self.settle()
-
-
-class _Mute(Resource):
-    """Takes requests and says nothing."""
-
-    isLeaf = True
-
-    def render(self, request: Request) -> int:
-        return NOT_DONE_YET
-
-
-class _Scripted(Resource):
-    """Answers all requests alike, but for streams that it is given.
-
-    :param status: its status.
-    :param kind: its content type.
-    """
-
-    isLeaf = True
-
-    def __init__(
-        self, status: int = 200, body: bytes = b'{"points":[]}', kind: str = "text/html"
-    ) -> None:
-        super().__init__()
-        self._answer = status, body, kind
-        self._streams: dict[bytes, bytes] = {}
-        self._date: float | None = None
-
-    def stream(self, name: str, snapshot: Any, date: float | None = None) -> None:
-        """Serve this as a stream's first event, and nothing after it."""
-        told = f"event: snapshot\ndata: {json.dumps(snapshot)}\n\n".encode()
-        self._streams[f"/api/v1/{name}/stream".encode()] = told
-        self._date = date
-
-    def render(self, request: Any) -> Any:
-        status, body, kind = self._answer
-        if self._streams and request.path.endswith(b"/stream"):
-            if self._date is not None:
-                request.setHeader("date", formatdate(self._date, usegmt=True))
-            request.setHeader("content-type", "text/event-stream")
-            request.write(self._streams.get(request.path, b":\n\n"))
-            return NOT_DONE_YET
-        request.setResponseCode(status)
-        request.setHeader("content-type", kind)
-        return body
-
-
-class _Case(ManagementCase):
-    """A management server in memory, and who watches it."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.line = _Line()
-        self.line.lead_to(self.resource)
-        self.watchings: list[_Watching] = []
-
-    def watching(self, token: str | None = None) -> _Watching:
-        """One who watches until the test ends."""
-        watching = _Watching(self.clock, self.line, token)
-        watching.start()
-        self.watchings.append(watching)
-        return watching
-
-    def tearDown(self) -> None:
-        for watching in self.watchings:
-            watching.stop(self)
-        super().tearDown()
-
-    def restart(self) -> None:
-        """Another balancer in its place, which knows nobody."""
-        self.streams.stop()
-        self.streams = Streams.of(self.admission, self.clock)
-        self.serve()
-        self.line.lead_to(self.resource)
-
-
-class WatchTests(_Case):
+class WatchTests(WatchCase):
     """While the connection holds."""
 
     def test_all_of_it(self) -> None:
@@ -210,7 +67,7 @@ class WatchTests(_Case):
 
     def test_newer_balancer(self) -> None:
         """What this version knows nothing of is no matter."""
-        other = _Scripted()
+        other = Scripted()
         other.stream("agents", {"agents": [{"agent_id": "a", "news": 1, "state": "new"}]})
         self.line.lead_to(other)
         watch = self.watching().watch
@@ -219,7 +76,7 @@ class WatchTests(_Case):
     def test_clock(self) -> None:
         """A balancer whose clock is off is followed by its own time."""
         for ahead, expected in ((100.0, 100.5), (1.0, 0.0)):
-            other = _Scripted()
+            other = Scripted()
             other.stream("agents", {"agents": []}, date=STARTED + ahead)
             self.line.lead_to(other)
             watch = self.watching().watch
@@ -227,7 +84,7 @@ class WatchTests(_Case):
             self.assertEqual(watch.now() - self.clock.seconds(), expected)
 
 
-class LostTests(_Case):
+class LostTests(WatchCase):
     """Without a connection."""
 
     def test_found_again(self) -> None:
@@ -293,12 +150,12 @@ class LostTests(_Case):
         self.assertTrue(self.watching("secret").watch.link.live)
 
 
-class SilentTests(_Case):
+class SilentTests(WatchCase):
     """Nobody says that there is nobody."""
 
     def test_no_answer(self) -> None:
         """A server that takes the connection and says nothing is given up soon."""
-        self.line.lead_to(_Mute())
+        self.line.lead_to(Mute())
         watching = self.watching()
         watching.later(PATIENCE - 0.5)
         self.assertTrue(watching.watch.link.fresh)
@@ -307,7 +164,7 @@ class SilentTests(_Case):
 
     def test_half_open(self) -> None:
         """A stream that is open and silent is lost, though all else is answered."""
-        other = _Scripted()
+        other = Scripted()
         other.stream("agents", {"agents": []})
         self.line.lead_to(other)
         watching = self.watching()
@@ -325,12 +182,12 @@ class SilentTests(_Case):
         self.assertTrue(watching.watch.link.live)
 
 
-class ForeignTests(_Case):
+class ForeignTests(WatchCase):
     """Something else answers at that address."""
 
     def problem(self, **fields: Any) -> str:
         """What is said of a server that answers so."""
-        self.line.lead_to(_Scripted(**fields))
+        self.line.lead_to(Scripted(**fields))
         watching = self.watching()
         watching.settle()
         self.assertFalse(watching.watch.link.live or watching.watch.link.ever)
@@ -367,7 +224,7 @@ class ForeignTests(_Case):
         self.assertEqual(self.problem(body=body, kind="text/event-stream"), ended)
 
 
-class SteerTests(_Case):
+class SteerTests(WatchCase):
     """Draining and resuming."""
 
     def test_steer(self) -> None:
@@ -375,7 +232,7 @@ class SteerTests(_Case):
         self.report("a1", REPORT)
         watching = self.watching()
         for deed, draining in (("drain", True), ("resume", False)):
-            steering = Deferred.fromCoroutine(watching.watch.steer("a1", deed))  # type: ignore
+            steering = Deferred.fromCoroutine(watching.watch.steer("a1", deed))
             watching.settle()
             self.assertEqual(self.successResultOf(steering), "")
             self.assertEqual([a["draining"] for a in self.agents()], [draining])
