@@ -209,6 +209,10 @@ class KeyTests(SynchronousTestCase):
                 terminal.app._picture.on_mouse_scroll_up()
                 await pilot.pause()
                 self.assertTrue(terminal.lines()[14].startswith(">! gpu-07"))
+                await pilot.press("d")
+                terminal.app._picture.on_mouse_scroll_down()
+                await pilot.pause()
+                self.assertTrue(terminal.lines()[23].startswith("Drain gpu-07?"))
 
         _run(show)
 

@@ -23,7 +23,7 @@ from paddler.terminal.client import Watch
 from paddler.terminal.hand import Deed, kept, pressed
 from paddler.terminal.lines import Line
 from paddler.terminal.ordering import Order, matching
-from paddler.terminal.scene import Choices, Scene
+from paddler.terminal.scene import Asked, Choices, Scene
 from paddler.terminal.screen import Screen, draw
 from paddler.values import Address
 
@@ -79,7 +79,7 @@ class _Picture(Widget, can_focus=True):
     def on_paste(self, event: events.Paste) -> None:
         """Pasted text is typed where text is asked for, and else nothing."""
         event.stop()
-        if self._owner.typing:
+        if self._owner.asked == "filter":
             self._owner.press("paste", event.text)
 
     def on_click(self, event: events.Click) -> None:
@@ -87,12 +87,14 @@ class _Picture(Widget, can_focus=True):
         self._owner.point(event.x, event.y)
 
     def on_mouse_scroll_down(self) -> None:
-        """The wheel moves the mark."""
-        self._owner.press("down", None)
+        """The wheel moves the mark; it answers no question."""
+        if not self._owner.asked:
+            self._owner.press("down", None)
 
     def on_mouse_scroll_up(self) -> None:
-        """The wheel moves the mark."""
-        self._owner.press("up", None)
+        """The wheel moves the mark; it answers no question."""
+        if not self._owner.asked:
+            self._owner.press("up", None)
 
 
 class Dashboard(App[None]):
@@ -197,9 +199,9 @@ class Dashboard(App[None]):
         )
 
     @property
-    def typing(self) -> bool:
-        """Whether a text is asked for."""
-        return self._choices.asked == "filter"
+    def asked(self) -> Asked:
+        """What the last line asks for."""
+        return self._choices.asked
 
     def press(self, key: str, character: str | None) -> None:
         """Do what a key asks for."""
