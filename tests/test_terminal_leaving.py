@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -52,11 +53,10 @@ class LeavingTests(_Case):
 
         def gone() -> bool:
             try:
-                os.kill(process, 0)
-            except ProcessLookupError:
+                stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
+            except (FileNotFoundError, ProcessLookupError):
                 return True
-            with open(f"/proc/{process}/stat", encoding="utf-8") as file:
-                return file.read().rpartition(")")[2].split()[0] == "Z"
+            return stat.rpartition(")")[2].split()[0] == "Z"
 
         wait_until(gone, lambda: "it goes on")
 
