@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import urllib.error
 import urllib.request
 from typing import Any
 
@@ -51,7 +50,7 @@ class RealTerminalTests(SynchronousTestCase):
         def answers() -> bool:
             try:
                 return bool(self.ask("GET", "/health"))
-            except urllib.error.URLError:
+            except OSError:  # also a connection that ends without an answer
                 return False
 
         wait_until(answers, lambda: "no answer")
