@@ -6,6 +6,7 @@ What a subcommand needs is imported when it is chosen, so that help costs nothin
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -68,8 +69,11 @@ def _demo(words: Sequence[str]) -> None:
 
 
 def _dashboard(words: Sequence[str]) -> None:
+    from twisted.internet import asyncioreactor
     from twisted.python.usage import UsageError
 
+    # Textual needs one on asyncio; before anything else brings in another.
+    asyncioreactor.install()
     from paddler.terminal.settings import DashboardOptions
 
     options = DashboardOptions()
@@ -84,16 +88,32 @@ def _dashboard(words: Sequence[str]) -> None:
     except UsageError as error:
         sys.exit(str(error))
     try:
-        from paddler.terminal.app import run_dashboard
+        from paddler.terminal.running import run_dashboard
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("rich", "textual"):
             raise
         sys.exit("paddler dashboard: needs Textual; pip install 'paddler[dashboard]' installs it")
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    why_not = _why_no_screen()
+    if why_not is not None:
         management = settings.management
         address = f"{management.scheme}://{management}/api/v1/agents"
-        sys.exit(f"paddler dashboard: needs a terminal; programs read {address}")
-    sys.exit(run_dashboard(settings))
+        line = f"paddler dashboard: needs a terminal{why_not}; programs read {address}"
+        # Where somebody sees it.
+        print(line, file=sys.stdout if sys.stdout and sys.stdout.isatty() else sys.stderr)
+        sys.exit(1)
+    from twisted.internet import reactor
+
+    sys.exit(run_dashboard(settings, reactor))
+
+
+def _why_no_screen() -> str | None:
+    """Why nothing can be drawn here; None: something can."""
+    # Textual draws on the standard error.
+    if any(s is None or not s.isatty() for s in (sys.stdin, sys.stdout, sys.stderr)):
+        return " for its input, output and errors"
+    if os.environ.get("TERM") == "dumb":
+        return " that can place text, and TERM is dumb"
+    return None
 
 
 _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {

@@ -78,7 +78,7 @@ class RefusalTests(SynchronousTestCase):
         """The dashboard has no use for a pipe, and says where programs find its numbers."""
         self.check(
             ["dashboard", "--management-host", "h", "--management-port", "81"],
-            "dashboard: needs a terminal; programs read http://h:81/api/v1/agents",
+            "dashboard: needs a terminal for its input, output and errors; programs read http://h:81/api/v1/agents",
         )
         self.check(["dashboard", "--management-token-file", "/nowhere"], "a file that can be read")
 

@@ -47,13 +47,20 @@ class DashboardOptions(PaddlerOptions):
     def settings(self) -> DashboardSettings:
         """The settings that these options make.
 
-        :raises usage.UsageError: when the token's file can't be read any more.
+        :raises usage.UsageError: when the token's file can't be read any more, or host and scheme
+            don't fit.
         """
         path = self["management-token-file"]
         try:
             token = None if path is None else read_secret(path)
         except ValueError as error:
             raise usage.UsageError(f"--management-token-file: needs {error}") from None
+        name = self["management-host"]
+        if self["management-scheme"] == "https" and "_" in name:
+            raise usage.UsageError(
+                f"--management-host: got {name!r}; with https it needs a name without "
+                "underscores, for no certificate is valid for one with them"
+            )
         management = Address(
             self["management-host"], self["management-port"], self["management-scheme"]
         )
