@@ -39,7 +39,6 @@ def _balancer(words: Sequence[str]) -> None:
     from paddler.logs import json_observer
 
     options = Options()
-    options.synopsis = "Usage: paddler balancer [options]"
     options.parseOptions(words)
     observer = json_observer(sys.stdout) if options["log-format"] == "json" else None
     run_service(makeService(options, reactor), reactor, observer)
@@ -52,7 +51,6 @@ def _agent(words: Sequence[str]) -> None:
     from paddler.foreground import run_service
 
     options = Options()
-    options.synopsis = "Usage: paddler agent [options]"
     options.parseOptions(words)
     run_service(makeService(options, reactor), reactor)
 
@@ -73,7 +71,6 @@ def _dashboard(words: Sequence[str]) -> None:
     from paddler.terminal.settings import DashboardOptions
 
     options = DashboardOptions()
-    options.synopsis = "Usage: paddler dashboard [options]"
     options.parseOptions(words)
     if options.metadata_keys:
         from paddler.hosts import settle_hosts

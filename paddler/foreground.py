@@ -17,12 +17,38 @@ from twisted.application.service import IService
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import ILogObserver, Logger, globalLogBeginner, textFileLogObserver
 
-__all__ = ["CannotStart", "on_signals", "run_service"]
+from paddler.usage_text import Section
+
+__all__ = ["SERVICE_SECTIONS", "CannotStart", "on_signals", "run_service"]
 
 log = Logger()
 
 #: What a shell reports of a process that SIGTERM ended.
 _ENDED_BY_SIGTERM = 143
+
+#: What the help of a service says of its signals and of its end.
+SERVICE_SECTIONS = (
+    Section(
+        "Signals",
+        (
+            ("SIGTERM, SIGINT", "stop, gracefully; a second one ends it at once"),
+            (
+                "SIGHUP",
+                "stop likewise where its terminal was closed; nothing else: no file is "
+                "read again and none reopened",
+            ),
+            ("SIGUSR1", "under twistd with a log file: begin a new one"),
+        ),
+    ),
+    Section(
+        "Exit status",
+        (
+            ("0", "it was stopped"),
+            ("1", "it could not start; one line says why"),
+            (str(_ENDED_BY_SIGTERM), "it was ended by a second signal"),
+        ),
+    ),
+)
 
 
 class CannotStart(SystemExit, Exception):
