@@ -19,6 +19,7 @@ from twisted.python import usage
 
 from paddler import __version__
 from paddler.coercions import boolean, is_boolean, read_secret, secret, shape_of, text
+from paddler.completions import completions, parameters
 from paddler.metadata import MetadataKey, MetadataService
 from paddler.usage_text import HARD_SPACE, Section, usage_text
 
@@ -104,6 +105,13 @@ class PaddlerOptions(usage.Options):
     #: Options that the contract has and this version does not: refused by name.
     not_yet: ClassVar[frozenset[str]] = frozenset()
     environment: Mapping[str, str] = os.environ
+    #: What Twisted has for whoever completes a command line.
+    optParameters: ClassVar[Sequence[Sequence[str | None]]] = ()
+    compData: ClassVar[usage.Completions]
+
+    def __init_subclass__(cls) -> None:
+        cls.optParameters = parameters(cls.table)
+        cls.compData = completions(cls.table)
 
     def __init__(self) -> None:
         self._by_name = {option.name: option for option in self.table}
