@@ -22,12 +22,14 @@ Commands:
   balancer    take requests, and send each to a llama-server with a free slot
   agent       tell a balancer of one llama-server; run one beside each of them
   dashboard   look at a balancer's agents and queue, in the terminal
-  demo        try it: real llama-servers, agents, a balancer and one chat, all here
+  demo        try it: real llama-servers, agents, a balancer and one chat, here
 
-  paddler COMMAND --help shows the options of a command.
-  paddler --version      shows the version.
+paddler COMMAND --help shows a command's options and their defaults.
+paddler --version      shows the version.
 
-To run the services in the background: twistd paddler-balancer, twistd paddler-agent.
+In the background, with the same options after twistd's own (twistd --help):
+  twistd paddler-balancer
+  twistd paddler-agent
 """
 
 

@@ -12,6 +12,7 @@ from paddler.balancer.requests import Doors
 from paddler.balancer.statsd import StatsdSettings
 from paddler.balancer.table import SECTIONS, TABLE
 from paddler.options import PaddlerOptions
+from paddler.twistd import masked
 
 __all__ = ["BalancerOptions", "BalancerSettings"]
 
@@ -134,6 +135,6 @@ class BalancerOptions(PaddlerOptions):
         """Where one side listens, as Twisted describes it."""
         described: str | None = self[f"{side}-endpoint"]
         if described is not None:
-            return described
+            return masked(described, self)
         interface = self[f"{side}-host"].replace(":", "\\:")
         return f"tcp:{self[f'{side}-port']}:interface={interface}:backlog=1024"
