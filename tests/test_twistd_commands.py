@@ -41,14 +41,14 @@ class CommandsTests(SynchronousTestCase):
     def test_help(self) -> None:
         """Each has its own, as wide as the terminal, which says where twistd's options go."""
         for command, of in _COMMANDS:
-            for columns in (80, 120):
-                ended = _twistd(command, "--help", columns=columns)
-                self.assertEqual((ended.code, ended.err), (0, ""))
-                lines = ended.out.splitlines()
-                self.assertEqual(lines[0], f"Usage: twistd [twistd options] {command} [options]")
-                self.assertLess(max(map(len, lines)), min(columns, 101))
-                for option in of.table:
-                    self.assertIn(f"\n  --{option.name}=", ended.out)
+            ended = _twistd(command, "--help", columns=90)
+            self.assertEqual((ended.code, ended.err), (0, ""))
+            lines = ended.out.splitlines()
+            self.assertEqual(lines[0], f"Usage: twistd [twistd options] {command} [options]")
+            # What is wrapped by words comes near to it.
+            self.assertIn(max(map(len, lines)), range(80, 90))
+            for option in of.table:
+                self.assertIn(f"\n  --{option.name}=", ended.out)
 
     def test_version(self) -> None:
         """The version is Paddler's."""

@@ -59,7 +59,7 @@ class ReactorTests(TwistdCase):
         )
         await self.healthy()
         says = "1024 files and connections may be open, so 768 of clients and not 10000"
-        await until(lambda: says in balancer.output, what="the line")
+        await until(lambda: says in balancer.output, within=20, what="the line")
         self.assertIn("take another --reactor than select", balancer.output)
         limits = Path(f"/proc/{balancer.pid}/limits").read_text()
         self.assertRegex(limits, r"Max open files +1024 ")
