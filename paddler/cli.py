@@ -23,12 +23,14 @@ Commands:
   balancer    take requests, and send each to a llama-server with a free slot
   agent       tell a balancer of one llama-server; run one beside each of them
   dashboard   look at a balancer's agents and queue, in the terminal
-  demo        try it: real llama-servers, agents, a balancer and one chat, all here
+  demo        try it: real llama-servers, agents, a balancer and one chat, here
 
-  paddler COMMAND --help shows the options of a command.
-  paddler --version      shows the version.
+paddler COMMAND --help shows a command's options and their defaults.
+paddler --version      shows the version.
 
-To run the services in the background: twistd paddler-balancer, twistd paddler-agent.
+In the background, with the same options after twistd's own (twistd --help):
+  twistd paddler-balancer
+  twistd paddler-agent
 """
 
 
@@ -40,7 +42,6 @@ def _balancer(words: Sequence[str]) -> None:
     from paddler.logs import json_observer
 
     options = Options()
-    options.synopsis = "Usage: paddler balancer [options]"
     options.parseOptions(words)
     observer = json_observer(sys.stdout) if options["log-format"] == "json" else None
     run_service(makeService(options, reactor), reactor, observer)
@@ -53,7 +54,6 @@ def _agent(words: Sequence[str]) -> None:
     from paddler.foreground import run_service
 
     options = Options()
-    options.synopsis = "Usage: paddler agent [options]"
     options.parseOptions(words)
     run_service(makeService(options, reactor), reactor)
 
@@ -77,7 +77,6 @@ def _dashboard(words: Sequence[str]) -> None:
     from paddler.terminal.settings import DashboardOptions
 
     options = DashboardOptions()
-    options.synopsis = "Usage: paddler dashboard [options]"
     options.parseOptions(words)
     if options.metadata_keys:
         from paddler.hosts import settle_hosts

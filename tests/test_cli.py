@@ -29,11 +29,13 @@ class HelpTests(SynchronousTestCase):
             "twistd paddler-balancer",
         ):
             self.assertIn(word, ended.out)
+        self.assertLess(max(map(len, ended.out.splitlines())), 80)
 
     def test_version(self) -> None:
-        """`paddler --version` is one line."""
-        ended = run_paddler("--version")
-        self.assertEqual((ended.code, ended.out), (0, f"paddler {__version__}\n"))
+        """The version is one line, of `paddler` and of each of its commands."""
+        for words in ((), ("balancer",), ("agent",), ("dashboard",), ("demo",)):
+            ended = run_paddler(*words, "--version")
+            self.assertEqual((ended.code, ended.out), (0, f"paddler {__version__}\n"))
 
     def test_nothing(self) -> None:
         """Without a command the same help goes to the standard error, and the exit code is 1."""

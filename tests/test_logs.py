@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from paddler.balancer.access import AccessLog
 from paddler.balancer.accounts import Finished
 from paddler.llamaserver import free_ports
-from paddler.logs import json_line, twistd_log
+from paddler.logs import json_line
 from tests.commands import environment
 
 _TWISTD = ("-c", "import sys; from twisted.scripts.twistd import run; run()", "-n")
@@ -67,11 +67,6 @@ class JsonLineTests(SynchronousTestCase):
         """What can't be written as it is, a lone surrogate, is still a line."""
         line = json_line(_event(agent="a", state="\udcff"))
         self.assertEqual(json.loads(line)["agent"], "a")
-
-    def test_syslog(self) -> None:
-        """twistd's syslog has a form of its own."""
-        error = self.assertRaises(SystemExit, twistd_log, {"syslog": True}, None)
-        self.assertIn("--syslog", str(error.code))
 
 
 class AccessLogTests(SynchronousTestCase):

@@ -19,6 +19,7 @@ from twisted.web.http import HTTPChannel
 from twisted.web.server import Request
 
 from paddler.balancer.answers import error_body, retry_after, status_of
+from paddler.balancer.bodies import content_file
 from paddler.errors import BodyTooLarge, HeadTooLarge, MalformedRequest, PaddlerError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class PlainRequest(Request):
         if hosts > 1 or (not hosts and self.channel._version == b"HTTP/1.1"):
             self._refuse(MalformedRequest("a request needs one Host header"))
         elif length is None or self._hold(length):
-            super().gotLength(length)
+            self.content = content_file(length)
 
     def handleContentChunk(self, data: bytes) -> None:
         """Some of the body has come."""
