@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from paddler.balancer.accounts import Finished
+from twisted.trial.unittest import SynchronousTestCase
+
+from paddler.balancer.accounts import Account, Finished
+from paddler.balancer.proxy import Ways
 from paddler.scheduling.trust import Fault
 from tests.llamas import until
 from tests.proxying import ProxyCase, post
@@ -112,3 +115,49 @@ class AccountTests(ProxyCase):
         call.reset()
         told = await self.told()
         self.assertEqual((told.code, told.cut, told.sent, told.left), (200, True, 4, None))
+
+    async def test_taken_back(self) -> None:
+        """What the balancer answers after a server failed is no answer of that server's."""
+        server = await self.server(name="one")
+        server.on_request = lambda call: call.close()
+        code, _, body = await self.ask(post("/completion"))
+        told = await self.told()
+        self.assertEqual((code, told.code, told.agent, told.tries), (504, 504, None, 1))
+        self.assertEqual(told.sent, len(body))
+        self.join(server, name="two")
+        code, _, _ = await self.ask(b"GET /props HTTP/1.1\r\nHost: h\r\n\r\n")
+        told = await self.told(2)
+        self.assertEqual((code, told.code, told.agent, told.tries), (503, 503, None, 1))
+
+    async def test_last_server(self) -> None:
+        """What a server failed for good is counted with it."""
+        self.proxy._ways = Ways(max_tries=1)
+        server = await self.server(name="one")
+        server.on_request = lambda call: call.close()
+        self.assertEqual((await self.ask(post("/completion")))[0], 502)
+        told = await self.told()
+        self.assertEqual((told.code, told.agent), (502, "one"))
+
+    async def test_own_bytes(self) -> None:
+        """The bytes of an error of the balancer's own count; HEAD is sent none."""
+        for method, sent in ((b"GET", True), (b"HEAD", False)):
+            request = method + b" /slots HTTP/1.1\r\nHost: h\r\n\r\n"
+            code, _, body = await self.ask(request)
+            told = self.book.requests[-1]
+            self.assertEqual((code, told.code, told.sent), (403, 403, len(body)))
+            self.assertEqual(told.sent > 0, sent)
+
+
+class AccountTimesTests(SynchronousTestCase):
+    """`Account`, when the clock is set back."""
+
+    def test_set_back(self) -> None:
+        """Nothing takes less than no time."""
+        account = Account("r", "POST", "/completion", arrived_at=1000.0)
+        account.waits(1000.0)
+        account.waits_no_more(400.0)
+        account.waits(400.0)
+        account.waits_no_more(401.0)
+        account.first_byte_at = 402.0
+        told = account.finished(403.0, client_left=False)
+        self.assertEqual((told.waited, told.first_byte, told.seconds), (1.0, 0.0, 0.0))

@@ -21,11 +21,12 @@ class Finished:
     :param request_id: the client's id for it, or ours.
     :param path: its path, as it came, without the query.
     :param code: the status that the client was sent; 0: it was sent none.
-    :param agent: whose llama-server answered; None: the balancer did, or nobody.
+    :param agent: whose llama-server had it when it ended; None: none had, so that the balancer
+        answered or nobody did.
     :param waited: seconds in line, all its times there together; None: it needed no slot.
     :param first_byte: seconds from its arrival to the first byte of the answer's body.
     :param seconds: from its arrival to its end.
-    :param sent: bytes of the answer's body.
+    :param sent: bytes of the answer's body, the balancer's own errors included.
     :param tries: upstreams that it was sent to.
     :param left: where its client was when it left; None: it did not.
     :param cut: its answer ended before it was whole.
@@ -74,7 +75,10 @@ class Ledgers:
 
 @attrs.define(eq=False)
 class Account:
-    """What is known of a request while it runs; times are the clock's seconds."""
+    """What is known of a request while it runs; times are the clock's seconds.
+
+    The clock may be set back meanwhile; nothing has lasted less than no time for that.
+    """
 
     request_id: str
     method: str
@@ -96,8 +100,12 @@ class Account:
     def waits_no_more(self, now: float) -> None:
         """It leaves the line."""
         if self.waiting_since is not None:
-            self.waited = (self.waited or 0.0) + now - self.waiting_since
+            self.waited = (self.waited or 0.0) + max(0.0, now - self.waiting_since)
             self.waiting_since = None
+
+    def taken_back(self) -> None:
+        """The upstream that had it failed it, and it is sent to another if there is one."""
+        self.agent = None
 
     def finished(self, now: float, *, client_left: bool) -> Finished:
         """All of it, now that it has ended."""
@@ -111,8 +119,8 @@ class Account:
             code=self.code,
             agent=self.agent,
             waited=self.waited,
-            first_byte=None if first is None else first - self.arrived_at,
-            seconds=now - self.arrived_at,
+            first_byte=None if first is None else max(0.0, first - self.arrived_at),
+            seconds=max(0.0, now - self.arrived_at),
             sent=self.sent,
             tries=self.tries,
             left=left,

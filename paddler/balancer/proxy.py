@@ -171,10 +171,12 @@ class ProxyResource(Resource):
         elif isinstance(error, PaddlerError):
             account.code, _ = status_of(error)
             send_error(request, error)
+            account.sent = request.sentLength
         else:
             account.code = 500
             body = error_body(500, "internal_error", "the balancer failed; its log says how")
             send_json(request, body, 500)
+            account.sent = request.sentLength
             failure.raiseException()
 
     def _answer_health(self, request: PlainRequest, target: Target) -> None:
