@@ -8,7 +8,7 @@ import attrs
 
 from paddler.scheduling.trust import Fault
 
-__all__ = ["Account", "Finished", "Ledger", "Ledgers", "Phase"]
+__all__ = ["Account", "Finished", "Ledger", "Ledgers", "Phase", "refused"]
 
 #: Where a client was when it left: in line; at a server that had sent nothing yet; in its answer.
 Phase = Literal["waiting", "prefill", "streaming"]
@@ -44,6 +44,27 @@ class Finished:
     tries: int
     left: Phase | None
     cut: bool
+
+
+def refused(request_id: str, method: bytes, path: bytes, code: int, sent: int) -> Finished:
+    """A request that was refused before it was here, whole: it never ran and never waited.
+
+    :param path: the request target, or as much as is known of it.
+    """
+    return Finished(
+        request_id=request_id,
+        method=method.decode("latin-1"),
+        path=path.partition(b"?")[0].decode("latin-1"),
+        code=code,
+        agent=None,
+        waited=None,
+        first_byte=None,
+        seconds=0.0,
+        sent=sent,
+        tries=0,
+        left=None,
+        cut=False,
+    )
 
 
 class Ledger(Protocol):
