@@ -126,6 +126,23 @@ class AccessLogTests(SynchronousTestCase):
         self.assertTrue(line["path"].startswith("/a?[31m??bccc"))
         self.assertEqual(len(line["path"]), 200)
 
+    def test_odd_method(self) -> None:
+        """Nor can a method."""
+        self.assertEqual(self.told(method="G\x1b[2J" + "X" * 9999)["method"], "G?[2J" + "X" * 195)
+
+    def test_keys_in_a_path(self) -> None:
+        """What may hold a key is left out: a user and password, and whatever follows the path."""
+        for path in (
+            "http://user:pa55word@h:8086/completion",
+            "http://pa55word@h/completion#pa55word",
+            "/completion%3Fkey=pa55word",
+            "/completion%3fkey=pa55word\n?x=y",
+            "/completion?key=pa55word",
+        ):
+            line = self.told(path=path)
+            self.assertEqual(line["path"], "/completion", path)
+            self.assertNotIn("pa55word", json.dumps(line))
+
 
 class ProcessTests(SynchronousTestCase):
     """Balancers that log as JSON."""
