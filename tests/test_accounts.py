@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.balancer.accounts import Account, Finished
 from paddler.balancer.limits import Limits
 from paddler.balancer.proxy import Ways
+from paddler.logs import json_line
 from paddler.scheduling.trust import Fault
 from tests.llamas import until
 from tests.proxying import ProxyCase, post
@@ -230,3 +234,23 @@ class AccountTimesTests(SynchronousTestCase):
         account.first_byte_at = 402.0
         told = account.finished(403.0, client_left=False)
         self.assertEqual((told.waited, told.first_byte, told.seconds), (1.0, 0.0, 0.0))
+
+
+class MistakeTests(AccountCase):
+    """A mistake of the balancer's own."""
+
+    async def test_told(self) -> None:
+        """It is answered and counted, and logged without the address, which may hold a key."""
+        events: list[LogEvent] = []
+        observer = cast(ILogObserver, events.append)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        await self.server()
+        self.proxy._hop = None  # type: ignore[assignment]
+        code, headers, body = await self.ask(post("/completion?key=hidden"))
+        told = await self.told()
+        self.assertEqual((code, told.code, told.sent), (500, 500, len(body)))
+        lines = [json_line(event) for event in events]
+        self.assertEqual([line for line in lines if "hidden" in line], [])
+        self.assertTrue(any(headers["x-request-id"] in line for line in lines))
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)

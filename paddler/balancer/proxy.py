@@ -109,7 +109,12 @@ class ProxyResource(Resource):
         finished.addErrback(client_left)
         serving.addErrback(self._failed, request, exchange, account)
         serving.addErrback(
-            lambda failure: self._log.failure("while answering {uri}", failure, uri=request.uri)
+            lambda failure: self._log.failure(
+                # Not its address, in which clients send keys.
+                "while answering request {request_id}",
+                failure,
+                request_id=account.request_id,
+            )
         )
         serving.addBoth(lambda _: self._ended(serving, exchange, account))
         return NOT_DONE_YET
