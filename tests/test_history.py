@@ -101,6 +101,15 @@ class HistoryTests(SynchronousTestCase):
         self.look(1010.0)
         self.assertEqual(self.history.points[-1], Point(1010, 0.0, 0, 0, 0.0, 0, None, None, {}))
 
+    def test_odd_codes(self) -> None:
+        """Whatever a server answers with, there are not many kinds of errors."""
+        self.look(1000.0)
+        for code in (*range(600, 700), 99, -5, 204):
+            self.history.finished(ended(code=code))
+        self.look(1005.0)
+        (point,) = self.history.points
+        self.assertEqual((point.requests, point.errors), (103, {"other": 102}))
+
     def test_fifteen_minutes(self) -> None:
         """So many points are kept and no more."""
         for number in range(POINTS + 50):

@@ -45,6 +45,18 @@ class Finished:
     left: Phase | None
     cut: bool
 
+    @property
+    def status(self) -> str:
+        """The code in a word. A server may send any number; what is none of HTTP's is `other`,
+        so that nobody has to count by more words than HTTP has.
+        """
+        return str(self.code) if not self.code or 100 <= self.code < 600 else "other"
+
+    @property
+    def good(self) -> bool:
+        """The client was sent a status that is no error."""
+        return 100 <= self.code < 400
+
 
 def refused(request_id: str, method: bytes, path: bytes, code: int, sent: int) -> Finished:
     """A request that was refused before it was here, whole: it never ran and never waited.

@@ -46,7 +46,8 @@ class Point:
     :param ttfb_p50: time to first byte of those that were served by a slot: half were faster.
         None: there were none.
     :param ttfb_p95: 95 of 100 were faster.
-    :param errors: answers by their status of 400 and up; `cut`: those that ended too early.
+    :param errors: answers by their status of 400 and up; `cut`: those that ended too early;
+        `other`: those whose status is none of HTTP's.
     """
 
     time: int
@@ -129,8 +130,8 @@ class History:
         growing = self._growing
         if request.code:
             growing.requests += 1
-        if request.code >= 400 or request.cut:
-            word = "cut" if request.cut else str(request.code)
+        if request.cut or (request.code and not request.good):
+            word = "cut" if request.cut else request.status
             growing.errors[word] = growing.errors.get(word, 0) + 1
         elif request.waited is not None and request.first_byte is not None:
             growing.first_bytes.add(request.first_byte)
