@@ -165,3 +165,12 @@ class HistoryApiTests(ManagementCase):
         self.assertEqual((last["slots_processing"], last["slots_total"]), (4.0, 4))
         self.assertEqual((last["requests_waiting"], last["oldest_wait_seconds"]), (1, 9.0))
         self.assertEqual(len(waiting), 4)
+
+    def test_mistake(self) -> None:
+        """A look that fails costs that look, and no later ones."""
+        self.service._admission = None  # type: ignore[assignment]
+        self.clock.pump([1.0] * 2)
+        self.service._admission = self.admission
+        self.clock.pump([1.0] * 4)
+        self.assertEqual(len(self.ask("GET", "/api/v1/history").json["points"]), 1)
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)

@@ -11,13 +11,11 @@ from collections import deque
 
 import attrs
 import msgspec
-from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 
 from paddler.balancer.accounts import Finished
 from paddler.balancer.admission import Admission
+from paddler.balancer.ticks import Ticks
 from paddler.scheduling.trust import Fault
 
 __all__ = ["POINTS", "STEP", "Durations", "History", "HistoryService", "Point"]
@@ -169,7 +167,7 @@ class History:
         return msgspec.json.encode({"points": self.points})
 
 
-class HistoryService(Service):
+class HistoryService(Ticks):
     """Looks at the fleet once a second.
 
     :param clock: the time, in Unix seconds.
@@ -177,28 +175,10 @@ class HistoryService(Service):
     :param history: is told.
     """
 
-    _log = Logger()
-
     def __init__(self, clock: IReactorTime, admission: Admission, history: History) -> None:
-        self._clock = clock
+        super().__init__(clock, LOOK_EVERY, "looking at the fleet for the history", self._look)
         self._admission = admission
         self._history = history
-        self._loop: LoopingCall | None = None
-
-    def startService(self) -> None:
-        """Look from now on."""
-        super().startService()
-        loop = self._loop = LoopingCall(self._look)
-        loop.clock = self._clock
-        loop.start(LOOK_EVERY).addErrback(
-            lambda failure: self._log.failure("the history ended although it must not", failure)
-        )
-
-    def stopService(self) -> None:
-        """Look no more."""
-        super().stopService()
-        if self._loop is not None and self._loop.running:
-            self._loop.stop()
 
     def _look(self) -> None:
         fleet, queue = self._admission.fleet(), self._admission.queue()
