@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -64,9 +65,36 @@ class JsonLineTests(SynchronousTestCase):
         self.assertIn("ValueError: why", json.loads(line)["traceback"])
 
     def test_text_that_is_no_text(self) -> None:
-        """What can't be written as it is, a lone surrogate, is still a line."""
-        line = json_line(_event(agent="a", state="\udcff"))
-        self.assertEqual(json.loads(line)["agent"], "a")
+        """What is no text, half a surrogate pair or bytes, is still a line that all can read."""
+        line = json_line(_event(agent="a", state="\udcff", raw=b"b\xff", good=b"g\xc3\xa9"))
+        told = json.loads(line)
+        self.assertEqual((told["agent"], told["state"], told["good"]), ("a", "\\udcff", "g\xe9"))
+        self.assertEqual(told["event"], "a is \\udcff")
+        self.assertIn("b", told["raw"])
+        self.assertNotIn("\\udc", line.replace("\\\\", ""))
+
+    def test_numbers_that_are_none(self) -> None:
+        """What JSON has no number for is told in words."""
+
+        def refuse(word: str) -> None:
+            raise AssertionError(f"{word} is no JSON")
+
+        line = json_line(_event(agent=math.nan, state=-math.inf, size=2.5))
+        told = json.loads(line, parse_constant=refuse)
+        self.assertEqual((told["agent"], told["state"], told["size"]), ("nan", "-inf", 2.5))
+
+    def test_broken(self) -> None:
+        """Something that can't even be shown costs no line."""
+
+        class Broken:
+            def __str__(self) -> str:
+                raise RuntimeError("no words")
+
+            __repr__ = __str__
+
+        told = json.loads(json_line(_event(agent=Broken(), state="ready")))
+        self.assertIn("Broken", told["agent"])
+        self.assertEqual(told["state"], "ready")
 
     def test_syslog(self) -> None:
         """twistd's syslog has a form of its own."""
