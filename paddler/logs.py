@@ -6,6 +6,7 @@ Text is twisted.logger's own. Nothing here knows what is logged.
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
 import syslog
@@ -22,6 +23,7 @@ from twisted.logger import (
     formatEvent,
 )
 from twisted.python.logfile import LogFile
+from twisted.python.reflect import safe_str
 from zope.interface import provider
 
 __all__ = ["json_line", "json_observer", "twistd_json_observer"]
@@ -33,9 +35,6 @@ _PRIORITIES = {
     LogLevel.error: syslog.LOG_ERR,
     LogLevel.critical: syslog.LOG_CRIT,
 }
-
-#: What a field may be as it is; anything else is shown as text.
-_PLAIN = (str, int, float, bool, type(None))
 
 
 def json_line(event: LogEvent) -> str:
@@ -49,18 +48,29 @@ def json_line(event: LogEvent) -> str:
     line: dict[str, Any] = {
         "time": datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds"),
         "level": "info" if level is None else level.name,
-        "event": formatEvent(event),
+        "event": _plain(formatEvent(event)),
         "source": event.get("log_namespace", ""),
     }
     for name, value in event.items():
         if not name.startswith("log_") and name not in line and not name.startswith("_"):
-            line[name] = value if isinstance(value, _PLAIN) else str(value)
+            line[name] = _plain(value)
     if "log_failure" in event:
-        line["traceback"] = eventAsText(event, includeTimestamp=False, includeSystem=False)
+        text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+        line["traceback"] = _plain(text)
     # Legacy events bring these along; they say nothing.
     for name in ("message", "isError", "system", "format", "time_"):
         line.pop(name, None)
     return json.dumps(line) + "\n"
+
+
+def _plain(value: object) -> str | int | float | None:
+    """A value as JSON has it; a line is written whatever the value is."""
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    # Half a surrogate pair, as Python makes of a file's name that is no UTF-8, is no text.
+    return safe_str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def json_observer(file: IO[str]) -> ILogObserver:

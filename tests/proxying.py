@@ -142,7 +142,13 @@ class ProxyCase(TestCase):
         hop = AgentHop(reactor, self.connect_timeout)
         self.proxy = ProxyResource(self.clock, self.admission, hop, self.ways, self.ledger)
         self.site = ConnectionSite(
-            self.proxy, reactor, "public", self.limits, bodies, self.admission.no_room_for_body
+            self.proxy,
+            reactor,
+            "public",
+            self.limits,
+            bodies,
+            self.admission.no_room_for_body,
+            self.ledger,
         )
         self.listening = reactor.listenTCP(0, self.site, interface="127.0.0.1")
         self.site.port = self.listening

@@ -159,6 +159,7 @@ class Exchange:
             return False
         self._log.info("{problem}; the request goes to another", problem=failed.problem)
         self._ledger.retried(failed.fault)
+        self._account.taken_back()
         return True
 
     def _give_up(self, lease: Lease, attempt: Attempt) -> None:

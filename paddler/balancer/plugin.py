@@ -91,6 +91,7 @@ class BalancerService(Service):
             settings.limits,
             self.bodies,
             self.admission.no_room_for_body,
+            ledgers,
         )
         self._streams = Streams.of(self.admission, reactor)
         root = management_resource(

@@ -109,7 +109,12 @@ class ProxyResource(Resource):
         finished.addErrback(client_left)
         serving.addErrback(self._failed, request, exchange, account)
         serving.addErrback(
-            lambda failure: self._log.failure("while answering {uri}", failure, uri=request.uri)
+            lambda failure: self._log.failure(
+                # Not its address, in which clients send keys.
+                "while answering request {request_id}",
+                failure,
+                request_id=account.request_id,
+            )
         )
         serving.addBoth(lambda _: self._ended(serving, exchange, account))
         return NOT_DONE_YET
@@ -171,10 +176,12 @@ class ProxyResource(Resource):
         elif isinstance(error, PaddlerError):
             account.code, _ = status_of(error)
             send_error(request, error)
+            account.sent = request.sentLength
         else:
             account.code = 500
             body = error_body(500, "internal_error", "the balancer failed; its log says how")
             send_json(request, body, 500)
+            account.sent = request.sentLength
             failure.raiseException()
 
     def _answer_health(self, request: PlainRequest, target: Target) -> None:
