@@ -6,6 +6,7 @@ What a subcommand needs is imported when it is chosen, so that help costs nothin
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -22,12 +23,14 @@ Commands:
   balancer    take requests, and send each to a llama-server with a free slot
   agent       tell a balancer of one llama-server; run one beside each of them
   dashboard   look at a balancer's agents and queue, in the terminal
-  demo        try it: real llama-servers, agents, a balancer and one chat, all here
+  demo        try it: real llama-servers, agents, a balancer and one chat, here
 
-  paddler COMMAND --help shows the options of a command.
-  paddler --version      shows the version.
+paddler COMMAND --help shows a command's options and their defaults.
+paddler --version      shows the version.
 
-To run the services in the background: twistd paddler-balancer, twistd paddler-agent.
+In the background, with the same options after twistd's own (twistd --help):
+  twistd paddler-balancer
+  twistd paddler-agent
 """
 
 
@@ -37,8 +40,13 @@ def _balancer(words: Sequence[str]) -> None:
     from paddler.logs import json_observer
 
     options = Options()
-    options.synopsis = "Usage: paddler balancer [options]"
     options.parseOptions(words)
+    if options.metadata_keys:
+        from paddler.hosts import settle_hosts
+
+        # Before there is a reactor that would have to be taken down again.
+        settle_hosts(options)
+        options.metadata_keys.clear()
     if options["fast-lane"]:
         from paddler.uvloopreactor import install_if_there
 
@@ -56,7 +64,6 @@ def _agent(words: Sequence[str]) -> None:
     from paddler.foreground import run_service
 
     options = Options()
-    options.synopsis = "Usage: paddler agent [options]"
     options.parseOptions(words)
     run_service(makeService(options, reactor), reactor)
 
@@ -72,12 +79,14 @@ def _demo(words: Sequence[str]) -> None:
 
 
 def _dashboard(words: Sequence[str]) -> None:
+    from twisted.internet import asyncioreactor
     from twisted.python.usage import UsageError
 
+    # Textual needs one on asyncio; before anything else brings in another.
+    asyncioreactor.install()
     from paddler.terminal.settings import DashboardOptions
 
     options = DashboardOptions()
-    options.synopsis = "Usage: paddler dashboard [options]"
     options.parseOptions(words)
     if options.metadata_keys:
         from paddler.hosts import settle_hosts
@@ -88,16 +97,32 @@ def _dashboard(words: Sequence[str]) -> None:
     except UsageError as error:
         sys.exit(str(error))
     try:
-        from paddler.terminal.app import run_dashboard
+        from paddler.terminal.running import run_dashboard
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("rich", "textual"):
             raise
         sys.exit("paddler dashboard: needs Textual; pip install 'paddler[dashboard]' installs it")
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    why_not = _why_no_screen()
+    if why_not is not None:
         management = settings.management
         address = f"{management.scheme}://{management}/api/v1/agents"
-        sys.exit(f"paddler dashboard: needs a terminal; programs read {address}")
-    sys.exit(run_dashboard(settings))
+        line = f"paddler dashboard: needs a terminal{why_not}; programs read {address}"
+        # Where somebody sees it.
+        print(line, file=sys.stdout if sys.stdout and sys.stdout.isatty() else sys.stderr)
+        sys.exit(1)
+    from twisted.internet import reactor
+
+    sys.exit(run_dashboard(settings, reactor))
+
+
+def _why_no_screen() -> str | None:
+    """Why nothing can be drawn here; None: something can."""
+    # Textual draws on the standard error.
+    if any(s is None or not s.isatty() for s in (sys.stdin, sys.stdout, sys.stderr)):
+        return " for its input, output and errors"
+    if os.environ.get("TERM") == "dumb":
+        return " that can place text, and TERM is dumb"
+    return None
 
 
 _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {

@@ -1,6 +1,7 @@
 """Readings of options' values: from what was written to what was meant.
 
-Each raises ValueError saying what fits; who calls it says what was given and where.
+Each raises ValueError saying what fits; who calls it says what was given and where. Its `shape`
+is how such a value is told of in a help: `PORT`, `text|json`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from twisted.internet.abstract import isIPv6Address
 
@@ -17,6 +19,7 @@ __all__ = [
     "boolean",
     "choice",
     "duration",
+    "endpoint",
     "host",
     "host_or_key",
     "is_boolean",
@@ -26,6 +29,8 @@ __all__ = [
     "positive",
     "read_secret",
     "secret",
+    "shape_of",
+    "shaped",
     "size",
     "text",
     "whole",
@@ -39,12 +44,34 @@ _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h|)")
 _BYTES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "B": 1, "": 1}
 _SIZE = re.compile(r"([0-9]{1,12})(KiB|MiB|GiB|B|)")
 
+_T = TypeVar("_T")
+_Coerce = Callable[[str], _T]
+
+
+def shaped(shape: str) -> Callable[[_Coerce[_T]], _Coerce[_T]]:
+    """Give a reading its shape.
+
+    :param shape: words between bars are all that it takes.
+    """
+
+    def mark(coerce: _Coerce[_T]) -> _Coerce[_T]:
+        coerce.__dict__["shape"] = shape
+        return coerce
+
+    return mark
+
+
+def shape_of(coerce: _Coerce[_T]) -> str:
+    """How a value that it takes is told of."""
+    return str(getattr(coerce, "shape", "TEXT"))
+
 
 def is_boolean(raw: str) -> bool:
     """Whether `boolean` takes it."""
     return raw.lower() in _TRUE | _FALSE
 
 
+@shaped("true|false")
 def boolean(raw: str) -> bool:
     """true/false/1/0/yes/no/on/off, in any case.
 
@@ -58,6 +85,7 @@ def boolean(raw: str) -> bool:
     raise ValueError("true or false (also 1/0, yes/no, on/off)")
 
 
+@shaped("DURATION")
 def duration(raw: str) -> float:
     """Seconds from `500ms`, `60s`, `2m`, `1h` or a bare number of seconds.
 
@@ -69,6 +97,7 @@ def duration(raw: str) -> float:
     return float(found[1]) * _SECONDS[found[2]]
 
 
+@shaped("SIZE")
 def size(raw: str) -> int:
     """Bytes from `64KiB`, `100MiB`, `1GiB` or a bare number of bytes.
 
@@ -83,6 +112,7 @@ def size(raw: str) -> int:
 def positive(of: Callable[[str], float]) -> Callable[[str], float]:
     """The same values without zero."""
 
+    @shaped(shape_of(of))
     def coerce(raw: str) -> float:
         value = of(raw)
         if value <= 0:
@@ -92,9 +122,10 @@ def positive(of: Callable[[str], float]) -> Callable[[str], float]:
     return coerce
 
 
-def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+def whole(least: int, most: int | None = None, shape: str = "N") -> Callable[[str], int]:
     """Whole numbers from `least` to `most`."""
 
+    @shaped(shape)
     def coerce(raw: str) -> int:
         number = int(raw) if re.fullmatch(r"[0-9]{1,18}", raw) else -1
         if number < least or (most is not None and number > most):
@@ -106,11 +137,12 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
 
 
 #: A port that something listens on.
-port = whole(1, 65535)
+port = whole(1, 65535, "PORT")
 #: A port to listen on: 0 lets the system choose one.
-listening_port = whole(0, 65535)
+listening_port = whole(0, 65535, "PORT")
 
 
+@shaped("HOST")
 def host(raw: str) -> str:
     """A host name (underscores are allowed) or an IP address.
 
@@ -126,6 +158,7 @@ def host(raw: str) -> str:
     return bare
 
 
+@shaped("HOST")
 def host_or_key(raw: str) -> str | MetadataKey:
     """A host, or `aws:metadata:KEY` for one that EC2's instance metadata tells.
 
@@ -138,6 +171,7 @@ def host_or_key(raw: str) -> str | MetadataKey:
 def choice(*words: str) -> Callable[[str], str]:
     """One of a few words."""
 
+    @shaped("|".join(words))
     def coerce(raw: str) -> str:
         if raw not in words:
             raise ValueError(" or ".join(words))
@@ -154,6 +188,15 @@ def text(raw: str) -> str:
     if not raw.strip() or not raw.isprintable():
         raise ValueError("printable text")
     return raw
+
+
+@shaped("ENDPOINT")
+def endpoint(raw: str) -> str:
+    """How Twisted describes a place to listen; who listens there finds out whether it fits.
+
+    :raises ValueError: saying what fits.
+    """
+    return text(raw)
 
 
 def secret(raw: str | None) -> str | None:
@@ -182,6 +225,7 @@ def read_secret(path: Path) -> str | None:
         raise ValueError("a text file") from None
 
 
+@shaped("FILE")
 def path_of_secret(raw: str) -> Path:
     """The path of a file that holds a secret; it is read once here to see that it can be.
 

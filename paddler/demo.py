@@ -19,12 +19,13 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
 from paddler.asking import Asking, ChatFailed
-from paddler.coercions import boolean, text, whole
+from paddler.coercions import boolean, shaped, text, whole
 from paddler.foreground import on_signals
 from paddler.llamaserver import NO_LLAMA_SERVER, LlamaServer, find_llama_server
 from paddler.options import Option, PaddlerOptions
 from paddler.stage import Scene, Stage
 from paddler.tinymodel import MODEL_TOOLS_MISSING, write_tiny_model
+from paddler.usage_text import Section
 
 __all__ = ["DemoSettings", "Options", "run_demo"]
 
@@ -52,6 +53,7 @@ class DemoSettings:
     once: bool = False
 
 
+@shaped("FILE")
 def _file(raw: str) -> Path:
     path = Path(text(raw)).expanduser().absolute()
     if not path.is_file():
@@ -59,6 +61,7 @@ def _file(raw: str) -> Path:
     return path
 
 
+@shaped("FILE")
 def _program(raw: str) -> Path:
     path = _file(raw)
     if not os.access(path, os.X_OK):
@@ -69,9 +72,13 @@ def _program(raw: str) -> Path:
 class Options(PaddlerOptions):
     """The options of `paddler demo`."""
 
-    synopsis = "Usage: paddler demo [options]"
+    command = "paddler demo"
+    purpose = (
+        "Start real llama-servers, an agent for each and a balancer, all on this machine; have one "
+        "chat answered through them, and stay until Ctrl-C."
+    )
     table = (
-        Option("servers", whole(1, 64), 2, "How many llama-servers to start."),
+        Option("servers", whole(1, 64), 2, "How many llama-servers.", heading="What to start"),
         Option("slots", whole(1, 256), 2, "Slots of each."),
         Option("model", _file, None, "A GGUF model.", shown="a tiny one that talks nonsense"),
         Option(
@@ -81,7 +88,13 @@ class Options(PaddlerOptions):
             "The llama-server program.",
             shown="the one of paddler[demo], else the one on PATH",
         ),
-        Option("once", boolean, False, "Stop after the chat; exit code 0 if it succeeded."),
+        Option("once", boolean, False, "Stop after the chat.", heading="When to stop"),
+    )
+    sections = (
+        Section(
+            "Exit status", (("0", "the chat was answered"), ("1", "it was not; a line says why"))
+        ),
+        Section("Example", (("", "paddler demo --servers 3 --slots 4 --model model.gguf"),)),
     )
 
     def settings(self) -> DemoSettings:

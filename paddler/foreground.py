@@ -17,12 +17,38 @@ from twisted.application.service import IService
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import ILogObserver, Logger, globalLogBeginner, textFileLogObserver
 
-__all__ = ["CannotStart", "on_signals", "run_service"]
+from paddler.usage_text import Section
+
+__all__ = ["SERVICE_SECTIONS", "CannotStart", "has_terminal", "on_signals", "run_service"]
 
 log = Logger()
 
 #: What a shell reports of a process that SIGTERM ended.
 _ENDED_BY_SIGTERM = 143
+
+#: What the help of a service says of its signals and of its end.
+SERVICE_SECTIONS = (
+    Section(
+        "Signals",
+        (
+            ("SIGTERM, SIGINT", "stop, gracefully; a second one ends it at once"),
+            (
+                "SIGHUP",
+                "stop likewise where its terminal was closed; nothing else: no file is "
+                "read again and none reopened",
+            ),
+            ("SIGUSR1", "under twistd with a log file: begin a new one"),
+        ),
+    ),
+    Section(
+        "Exit status",
+        (
+            ("0", "it was stopped"),
+            ("1", "it could not start; one line says why"),
+            (str(_ENDED_BY_SIGTERM), "it was ended by a second signal"),
+        ),
+    ),
+)
 
 
 class CannotStart(SystemExit, Exception):
@@ -34,23 +60,35 @@ class CannotStart(SystemExit, Exception):
     """
 
 
+def has_terminal() -> bool:
+    """Whether a terminal controls this process, and sends it SIGHUP when it is closed."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
 def on_signals(
     reactor: Any,
     stop: Callable[[], object],
-    stop_now: Callable[[], object],
+    stop_now: Callable[[], object] = lambda: None,
     *,
     before_running: bool = False,
+    hangup_stops: bool = True,
 ) -> None:
-    """Have `stop` called at the first SIGINT, SIGTERM or SIGHUP, and end at the second.
+    """Have `stop` called at the first SIGINT or SIGTERM, and end at the second.
 
-    Twisted's own answer to a second signal is a traceback, and it goes on running. One that
-    the process ignores (SIGHUP under nohup) stays ignored.
+    Twisted's own answer to a second signal is a traceback, and it goes on running. It leaves
+    SIGHUP as it is, which ends a process on the spot.
 
     :param stop: called once, in the reactor.
     :param stop_now: called at the second one, in the signal handler, just before the process
         ends with the code 143.
     :param before_running: also for signals that come before the reactor runs; `stop` is then
         called once it does.
+    :param hangup_stops: SIGHUP stops it, too; else it gets a line in the log. One that the
+        process ignores, as under nohup, stays ignored.
     """
     seen: list[int] = []
 
@@ -62,19 +100,28 @@ def on_signals(
         stop_now()
         os._exit(_ENDED_BY_SIGTERM)
 
+    def hung_up(number: int, frame: FrameType | None) -> None:
+        reactor.callFromThread(log.info, "SIGHUP: no file is read again and none reopened")
+
     def stop_once() -> None:
         try:
             stop()
         except ReactorNotRunning:
             pass  # it is stopping already
 
+    def take(number: int, handler: Callable[[int, FrameType | None], None]) -> None:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
+
     def install() -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, received)
+        take(signal.SIGINT, received)
+        take(signal.SIGTERM, received)
+        take(signal.SIGHUP, received if hangup_stops else hung_up)
 
     if before_running:
         install()
+    elif not hangup_stops:
+        take(signal.SIGHUP, hung_up)
     # The reactor installs its own when it starts to run.
     reactor.callWhenRunning(install)
 
@@ -83,7 +130,7 @@ def run_service(service: IService, reactor: Any, observer: ILogObserver | None =
     """Run a service until a signal ends it; its log goes to the standard output.
 
     The first signal stops it and waits for what its `stopService` waits for; a second one ends
-    the process at once.
+    the process at once. SIGHUP is one of them where it means that a terminal was closed.
 
     :param observer: writes the log; None: as text.
 
@@ -98,7 +145,7 @@ def run_service(service: IService, reactor: Any, observer: ILogObserver | None =
         log.info("stopping; a second signal ends it at once")
         reactor.stop()
 
-    on_signals(reactor, stop, lambda: None, before_running=True)
+    on_signals(reactor, stop, before_running=True, hangup_stops=has_terminal())
     service.privilegedStartService()
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)

@@ -6,19 +6,35 @@ Text is twisted.logger's own. Nothing here knows what is logged.
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
+import syslog
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import IO, Any
 
-from twisted.logger import FileLogObserver, ILogObserver, LogEvent, eventAsText, formatEvent
+from twisted.logger import (
+    FileLogObserver,
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    eventAsText,
+    formatEvent,
+)
 from twisted.python.logfile import LogFile
+from twisted.python.reflect import safe_str
+from zope.interface import provider
 
-__all__ = ["json_line", "json_observer", "twistd_log"]
+__all__ = ["json_line", "json_observer", "twistd_json_observer"]
 
-#: What a field may be as it is; anything else is shown as text.
-_PLAIN = (str, int, float, bool, type(None))
+_PRIORITIES = {
+    LogLevel.debug: syslog.LOG_DEBUG,
+    LogLevel.info: syslog.LOG_INFO,
+    LogLevel.warn: syslog.LOG_WARNING,
+    LogLevel.error: syslog.LOG_ERR,
+    LogLevel.critical: syslog.LOG_CRIT,
+}
 
 
 def json_line(event: LogEvent) -> str:
@@ -32,18 +48,29 @@ def json_line(event: LogEvent) -> str:
     line: dict[str, Any] = {
         "time": datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds"),
         "level": "info" if level is None else level.name,
-        "event": formatEvent(event),
+        "event": _plain(formatEvent(event)),
         "source": event.get("log_namespace", ""),
     }
     for name, value in event.items():
         if not name.startswith("log_") and name not in line and not name.startswith("_"):
-            line[name] = value if isinstance(value, _PLAIN) else str(value)
+            line[name] = _plain(value)
     if "log_failure" in event:
-        line["traceback"] = eventAsText(event, includeTimestamp=False, includeSystem=False)
+        text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+        line["traceback"] = _plain(text)
     # Legacy events bring these along; they say nothing.
     for name in ("message", "isError", "system", "format", "time_"):
         line.pop(name, None)
     return json.dumps(line) + "\n"
+
+
+def _plain(value: object) -> str | int | float | None:
+    """A value as JSON has it; a line is written whatever the value is."""
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    # Half a surrogate pair, as Python makes of a file's name that is no UTF-8, is no text.
+    return safe_str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def json_observer(file: IO[str]) -> ILogObserver:
@@ -52,20 +79,38 @@ def json_observer(file: IO[str]) -> ILogObserver:
     return observer
 
 
-def twistd_log(options: Mapping[str, Any], reactor: Any) -> IO[str]:
-    """The file that twistd would log to, as its own options say; SIGUSR1 begins a new one.
+def twistd_json_observer(options: Mapping[str, Any] | None, reactor: Any) -> ILogObserver | None:
+    """Writes events where twistd would log to, as its own options say.
 
-    twistd chooses the file and the form of its log together, and hands out neither.
+    twistd chooses the place and the form of its log together, and hands out neither. SIGUSR1
+    begins a new file, as it does with twistd's own.
 
-    :raises SystemExit: they contradict JSON.
+    :param options: twistd's; None, or those of another runner: what is returned is None, too.
     """
+    if options is None or "nodaemon" not in options:
+        return None
     if options.get("syslog"):
-        sys.exit("--log-format json and twistd's --syslog contradict each other; give one")
-    name = options.get("logfile") or ("-" if options.get("nodaemon") else "twistd.log")
+        return _syslog_observer(options.get("prefix", ""))
+    name = options.get("logfile") or ("-" if options["nodaemon"] else "twistd.log")
     if name == "-":
-        return sys.stdout
+        return json_observer(sys.stdout)
     file: Any = LogFile.fromFullPath(name)
     if not signal.getsignal(signal.SIGUSR1):
         signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.rotate))
-    log: IO[str] = file
-    return log
+    return json_observer(file)
+
+
+def _syslog_observer(prefix: str) -> ILogObserver:
+    """Sends events to syslog, an object a message.
+
+    :param prefix: what syslog calls this process.
+    """
+    syslog.openlog(prefix)
+
+    @provider(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        priority = _PRIORITIES.get(event.get("log_level", LogLevel.info), syslog.LOG_INFO)
+        syslog.syslog(priority, json_line(event).rstrip("\n"))
+
+    observer: ILogObserver = observe
+    return observer

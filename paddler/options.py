@@ -18,8 +18,10 @@ import attrs
 from twisted.python import usage
 
 from paddler import __version__
-from paddler.coercions import boolean, is_boolean, read_secret, secret, text
+from paddler.coercions import boolean, is_boolean, read_secret, secret, shape_of, text
+from paddler.completions import completions, parameters
 from paddler.metadata import MetadataKey, MetadataService
+from paddler.usage_text import HARD_SPACE, Section, usage_text
 
 __all__ = ["AWS_IMDSV1", "Option", "PaddlerOptions"]
 
@@ -32,7 +34,9 @@ class Option:
     :param coerce: from what was given to its value; raises ValueError saying what fits.
     :param default: the value when nothing was given.
     :param help: what it does, for people.
-    :param shown: how the default reads in the help; None: as it is.
+    :param shown: what the help says instead of the default.
+    :param heading: what it and the options after it stand under in the help; None: they go on
+        under the one before.
     :param repeatable: may be given several times (in the environment: with commas).
     :param secret: its value is never repeated, not even when it is wrong.
     """
@@ -42,6 +46,7 @@ class Option:
     default: Any
     help: str
     shown: str | None = None
+    heading: str | None = None
     repeatable: bool = False
     secret: bool = False
 
@@ -51,12 +56,25 @@ class Option:
         return "PADDLER_" + self.name.upper().replace("-", "_")
 
     @property
+    def default_text(self) -> str | None:
+        """The default as one would write it; None: there is none."""
+        if self.shown is not None or self.default in (None, ()):
+            return self.shown
+        shape = shape_of(self.coerce)
+        if shape == "DURATION":
+            whole = self.default >= 1
+            return f"{self.default:g}s" if whole else f"{self.default * 1000:g}ms"
+        if shape == "SIZE":
+            return f"{self.default / 2**20:g}MiB"
+        return str(self.default).lower() if self.coerce is boolean else str(self.default)
+
+    @property
     def doc(self) -> str:
-        """The line of help."""
-        shown = self.shown
-        if shown is None and self.default is not None and not self.repeatable:
-            shown = str(self.default).lower() if self.coerce is boolean else str(self.default)
-        return f"{self.help} [default: {shown}]" if shown else self.help
+        """What the help says of it."""
+        said = f"{self.help} Repeatable." if self.repeatable else self.help
+        if self.default_text is None:
+            return said
+        return f"{said} [default:{HARD_SPACE}{self.default_text}]"
 
 
 #: For the commands whose hosts may be `aws:metadata:KEY`.
@@ -64,7 +82,8 @@ AWS_IMDSV1 = Option(
     "aws-imdsv1",
     boolean,
     False,
-    "For hosts given as aws:metadata:KEY: allow version 1 of EC2's instance metadata.",
+    "For hosts given as aws:metadata:KEY: allow version 1 of instance metadata.",
+    heading="On EC2",
 )
 
 
@@ -76,10 +95,23 @@ class PaddlerOptions(usage.Options):
     `metadata_keys` are the hosts that instance metadata has to tell, by option.
     """
 
+    #: The words before the options; twistd has a dash between them.
+    command: ClassVar[str] = "paddler"
+    #: What the command does, in a sentence or two.
+    purpose: ClassVar[str] = ""
     table: ClassVar[Sequence[Option]] = ()
+    #: What the help says below the options.
+    sections: ClassVar[Sequence[Section]] = ()
     #: Options that the contract has and this version does not: refused by name.
     not_yet: ClassVar[frozenset[str]] = frozenset()
     environment: Mapping[str, str] = os.environ
+    #: What Twisted has for whoever completes a command line.
+    optParameters: ClassVar[Sequence[Sequence[str | None]]] = ()
+    compData: ClassVar[usage.Completions]
+
+    def __init_subclass__(cls) -> None:
+        cls.optParameters = parameters(cls.table)
+        cls.compData = completions(cls.table)
 
     def __init__(self) -> None:
         self._by_name = {option.name: option for option in self.table}
@@ -90,18 +122,16 @@ class PaddlerOptions(usage.Options):
         self._raw: dict[str, list[str]] = {}
         super().__init__()
 
+    def getSynopsis(self) -> str:
+        """How the command is written, by itself or as a part of twistd's."""
+        command = self.command
+        if self.parent is not None:
+            command = "twistd [twistd options] " + command.replace(" ", "-")
+        return f"Usage: {command} [options]"
+
     def getUsage(self, width: int | None = None) -> str:
-        """The help: every option with its default and its unit."""
-        wide = max(len(option.name) for option in self.table) + 4
-        lines = [self.getSynopsis().rstrip(), "Options:"]
-        lines += [f"  {'--' + o.name + '=':<{wide}} {o.doc}" for o in self.table]
-        lines += [
-            f"  {'--help':<{wide}} Show this help and exit.",
-            f"  {'--version':<{wide}} Show Paddler's version and exit.",
-            "Booleans take true or false; durations 500ms, 60s or 2m. Every option can also be",
-            "given in the environment: PADDLER_ and its name in capitals with underscores.",
-        ]
-        return "\n".join(lines) + "\n"
+        """The help."""
+        return usage_text(self.getSynopsis(), self.purpose, self.table, self.sections, width)
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Read the command line and the environment; end the process where they don't fit."""

@@ -5,6 +5,7 @@ They are checked where they enter, by msgspec, and trusted from then on.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 from typing import Annotated, Literal
 
@@ -117,6 +118,9 @@ class Report:
         """The report as it goes over the wire."""
         return _encoder.encode(self)
 
+
+# At its first use Python would look for it, which may be when there is another root folder.
+codecs.lookup("idna")
 
 _report_decoder = msgspec.json.Decoder(Report)
 _encoder = msgspec.json.Encoder()

@@ -1,6 +1,7 @@
 """One request to one server, within one time limit, as a value.
 
-For the control plane: small answers, read whole. Nothing here knows what is asked.
+For the control plane: small answers, read whole, or one that goes on and is read by who asks.
+Nothing here knows what is asked.
 
 Note [time limit]: treq's own timeout ends with the headers, and cancelling what reads
 a body leaves the connection open. So the limit here is on the whole of it, connecting,
@@ -9,7 +10,7 @@ headers and body, and a body given up is a connection closed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -122,6 +123,18 @@ def _silence(failure: object, seconds: float) -> NoAnswer:
     return NoAnswer("timeout", f"no {what} within {seconds:g} s", connected)
 
 
+def _tls_problem(error: BaseException | None) -> str | None:
+    """What was wrong with TLS; None: something else was."""
+    package = type(error).__module__.partition(".")[0]
+    if package == "service_identity":
+        return "its certificate is for another host"
+    if package != "OpenSSL":
+        return None
+    # A list of OpenSSL's errors, each with where it was and why at its end.
+    told = error.args[0] if error and error.args and isinstance(error.args[0], list) else []
+    return ", ".join(str(entry[-1]) for entry in told) or "the handshake failed"
+
+
 def _broken(error: Exception) -> NoAnswer:
     """What a connection's end in the middle of things means."""
     reasons: list[Failure] = getattr(error, "reasons", [])
@@ -132,8 +145,8 @@ def _broken(error: Exception) -> NoAnswer:
         return _broken(first)
     if isinstance(first, ConnectionClosed):
         return NoAnswer("lost", "the connection ended without a whole answer")
-    if type(first).__module__.startswith("OpenSSL"):
-        return NoAnswer("lost", f"TLS failed: {first}")
+    if (why := _tls_problem(first)) is not None:
+        return NoAnswer("lost", f"TLS failed: {why}")
     return NoAnswer("garbled", "what it sent is not HTTP")
 
 
@@ -186,8 +199,23 @@ class HttpCaller:
         asking = Deferred.fromCoroutine(self._ask(method, path, body, headers or {}))
         return asking.addTimeout(seconds, self._clock, onTimeoutCancel=_silence)
 
+    def follow(self, path: str, read: Callable[[IResponse], Deferred[bytes]]) -> Deferred[Outcome]:
+        """Ask for an answer that goes on; it has no time limit.
+
+        :param read: takes it, whatever its status, and fires when it has ended.
+        :return: fires with what came of it; fails with what `read` fails with, and when it is
+            cancelled.
+        """
+        headers = {"Accept": "text/event-stream"}
+        return Deferred.fromCoroutine(self._ask("GET", path, None, headers, read))
+
     async def _ask(
-        self, method: str, path: str, body: bytes | None, more: Mapping[str, str]
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        more: Mapping[str, str],
+        read: Callable[[IResponse], Deferred[bytes]] = read_body,
     ) -> Outcome:
         headers: dict[bytes | str, bytes | str] = {
             "Host": str(self._address),
@@ -210,7 +238,7 @@ class HttpCaller:
                 allow_redirects=False,
                 unbuffered=True,
             )
-            return Answer(response.code, await read_body(response))
+            return Answer(response.code, await read(response))
         except ConnectingCancelledError as error:
             raise CancelledError() from error
         except ConnectionRefusedError:

@@ -95,9 +95,11 @@ class Browser:
         metrics = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": touch}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
-    def before_pages(self, script: str) -> None:
-        """Run this in each page before its own scripts."""
-        self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
+    def before_pages(self, script: str) -> Callable[[], object]:
+        """Run this in each page before its own scripts, until what is returned is called."""
+        cdp = self.driver.execute_cdp_cmd
+        added = cdp("Page.addScriptToEvaluateOnNewDocument", {"source": script})
+        return lambda: cdp("Page.removeScriptToEvaluateOnNewDocument", added)
 
     def colours(self, scheme: str) -> None:
         """Have the system light or dark."""
@@ -116,7 +118,8 @@ class Browser:
         """What stands in the first element that fits; empty if none does or it is hidden."""
         return str(
             self.run(
-                "const e = document.querySelector(arguments[0]); return e ? e.innerText : '';",
+                "const e = document.querySelector(arguments[0]);"
+                "return e && e.checkVisibility() ? e.innerText : '';",
                 selector,
             )
         )

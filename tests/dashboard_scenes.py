@@ -9,24 +9,21 @@ balancer says is tested in front of the real balancer.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from random import Random
 from typing import Any, cast
 
 import attrs
-import msgspec
 from twisted.internet import reactor as _reactor
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Protocol
 from twisted.internet.stdio import StandardIO
 from twisted.internet.task import LoopingCall
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.server import Site
 
-from paddler.balancer.dashboard.files import dashboard_files
 from paddler.scheduling.views import AgentView, IssueView
+from tests.pretending import Pretended
 
 __all__ = ["SCENES", "Scene", "scene"]
 
@@ -232,91 +229,28 @@ def points(fleet: Scene, now: float) -> list[dict[str, Any]]:
     ]
 
 
-class _Api(Resource):
-    """What the page asks for."""
+class _Changing(Pretended):
+    """A made-up fleet; every agent in use starts or ends an answer once a second."""
 
-    isLeaf = True
-
-    def __init__(self, fleet: Scene, live: bool) -> None:
-        super().__init__()
-        self.fleet = fleet
-        self.started = time.time()
-        self.files = dashboard_files()
-        self.listening: list[Request] = []
+    def __init__(self, fleet: Scene) -> None:
+        super().__init__(fleet.agents, fleet.waiting, fleet.oldest)
+        self.points = lambda: points(fleet, time.time())
+        self.born -= fleet.uptime
         self.random = Random(3)
-        if live:
-            LoopingCall(self.change).start(1.0, now=False)
-
-    def render(self, request: Request) -> int:
-        """Answer."""
-        path = tuple(request.postpath or ())
-        found = self.files.get(path)
-        if found is not None:
-            found.send(request)
-        elif path[-1] == b"stream":
-            self.stream(request, path)
-        else:
-            request.setHeader(b"content-type", b"application/json")
-            request.write(json.dumps(self.answer(path)).encode())
-            request.finish()
-        return NOT_DONE_YET
-
-    def answer(self, path: tuple[bytes, ...]) -> Any:
-        """The JSON at a path."""
-        now = time.time()
-        if path[-1] == b"history":
-            return {"points": points(self.fleet, now)}
-        if path[-1] == b"balancer":
-            return {
-                "version": "1.0.0",
-                "uptime_seconds": self.fleet.uptime + now - self.started,
-                "reverseproxy": "tcp:8086:interface=127.0.0.1",
-                "management": "tcp:8085:interface=127.0.0.1",
-                "request_buffer_timeout": 60.0,
-                "refused_reports": 0,
-            }
-        return {}
-
-    def stream(self, request: Request, path: tuple[bytes, ...]) -> None:
-        """A stream's first event; agents' goes on."""
-        request.setHeader(b"content-type", b"text/event-stream")
-        request.notifyFinish().addErrback(lambda _: self.gone(request))
-        if path[-2] == b"agents":
-            self.listening.append(request)
-            self.tell(request, "snapshot", {"agents": self.fleet.agents})
-            return
-        queue = {
-            "requests_waiting": self.fleet.waiting,
-            "bytes_waiting": 0,
-            "oldest_wait_seconds": self.fleet.oldest,
-            "limit": 1000,
-        }
-        self.tell(request, "snapshot", queue)
-
-    def tell(self, request: Request, event: str, data: Any) -> None:
-        """Write one event."""
-        request.write(f"event: {event}\ndata: ".encode() + msgspec.json.encode(data) + b"\n\n")
-
-    def gone(self, request: Request) -> None:
-        """A page was left."""
-        if request in self.listening:
-            self.listening.remove(request)
 
     def change(self) -> None:
-        """One second's changes: every agent in use starts or ends an answer."""
-        agents = self.fleet.agents
+        """One second's changes."""
         changed = []
-        for n, a in enumerate(agents):
+        for a in self.agents.values():
             if a.state not in ("ready", "full"):
                 continue
             others = a.foreign_busy + a.client_left
             step = self.random.choice((-1, 0, 1))
             ours = max(a.promised, min(a.slots_total - others, a.in_flight + step))
             state = "full" if ours + others >= a.slots_total else "ready"
-            agents[n] = attrs.evolve(a, in_flight=ours, slots_processing=ours + others, state=state)
-            changed.append(agents[n])
-        for request in self.listening:
-            self.tell(request, "changed", {"changed": changed, "left": []})
+            now = attrs.evolve(a, in_flight=ours, slots_processing=ours + others, state=state)
+            changed.append(now)
+        self.tell(*changed)
 
 
 class _UntilClosed(Protocol):
@@ -328,7 +262,9 @@ class _UntilClosed(Protocol):
 
 def main(words: list[str]) -> None:
     """Serve a scene."""
-    api = _Api(scene(words[0], time.time()), "--live" in words)
+    api = _Changing(scene(words[0], time.time()))
+    if "--live" in words:
+        LoopingCall(api.change).start(1.0, now=False)
     try:  # the usual port, which pictures show
         port = reactor.listenTCP(8085, Site(api), interface="127.0.0.1")
     except CannotListenError:

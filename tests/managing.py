@@ -103,21 +103,20 @@ class ManagementCase(SynchronousTestCase):
         dashboard: bool = False,
     ) -> None:
         """Serve anew, with these settings."""
-        self.treq: Any = StubTreq(
-            management_resource(
-                admission=self.admission,
-                clock=self.clock,
-                started_at=STARTED,
-                token=token,
-                allowed_origins=allowed_origins,
-                dashboard=dashboard,
-                reverseproxy="127.0.0.1:8086",
-                management="127.0.0.1:8085",
-                history=self.history,
-                metrics=self.metrics,
-                streams=self.streams,
-            )
+        self.resource = management_resource(
+            admission=self.admission,
+            clock=self.clock,
+            started_at=STARTED,
+            token=token,
+            allowed_origins=allowed_origins,
+            dashboard=dashboard,
+            reverseproxy="127.0.0.1:8086",
+            management="127.0.0.1:8085",
+            history=self.history,
+            metrics=self.metrics,
+            streams=self.streams,
         )
+        self.treq: Any = StubTreq(self.resource)
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Got:
         """Send one request; underscores in the headers' names stand for hyphens."""

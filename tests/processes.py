@@ -25,6 +25,7 @@ __all__ = [
     "ChildProcess",
     "PaddlerProcess",
     "Watched",
+    "WordsProcess",
     "cpu_seconds",
     "descriptors",
     "memory",
@@ -83,20 +84,21 @@ class ChildProcess:
         return waiting
 
 
-class PaddlerProcess(ChildProcess):
-    """`paddler WORDS`, run by this Python.
+class WordsProcess(ChildProcess):
+    """A command that is run by its words.
 
-    :param words: the command and its options.
+    :param words: the program and its arguments.
+    :param folder: where it runs; None: where this one does.
     :param more: more of its environment.
-    :param script: what is run instead of `paddler`, with the same words.
     :ivar output: what all its runs have printed.
     """
 
     def __init__(
-        self, *words: str, more: Mapping[str, str] | None = None, script: str | None = None
+        self, *words: str, folder: Path | None = None, more: Mapping[str, str] | None = None
     ) -> None:
         super().__init__()
-        self._words = [*(("-m", "paddler") if script is None else ("-c", script)), *words]
+        self._words = words
+        self._folder = folder
         self._environment = environment(more)
         self._printed: list[list[bytes]] = []
 
@@ -110,18 +112,48 @@ class PaddlerProcess(ChildProcess):
         """How it ended; None: it runs, or a signal ended it."""
         return None if self._watched is None else self._watched.exit_code
 
-    def start(self) -> None:
-        """Start it; it is not ready when this returns."""
+    def start(self, *, on_terminal: bool = False) -> None:
+        """Start it; it is not ready when this returns.
+
+        :param on_terminal: on a terminal of its own, which `close_terminal` closes.
+        """
         assert self._watched is None or self._watched.ended.called, "it runs already"
         self._watched = Watched()
         self._printed.append(self._watched.output)
-        words = [*tied_to_parent(), sys.executable, *self._words]
-        self._process = reactor.spawnProcess(self._watched, words[0], words, env=self._environment)
+        # Who is tied to its parent has no terminal.
+        words = list(self._words) if on_terminal else [*tied_to_parent(), *self._words]
+        self._process = reactor.spawnProcess(
+            self._watched,
+            words[0],
+            words,
+            env=self._environment,
+            path=None if self._folder is None else str(self._folder),
+            usePTY=on_terminal,
+        )
+
+    def close_terminal(self) -> None:
+        """Close its terminal, as when a window is closed; nothing it prints is heard any more."""
+        self._process.loseConnection()
 
     def kill(self) -> Deferred[None]:
         """Kill it and wait until it is gone; may be called at any time, and again."""
         self.signal(signal.SIGKILL)
         return self.ended()
+
+
+class PaddlerProcess(WordsProcess):
+    """`paddler WORDS`, run by this Python.
+
+    :param words: the command and its options.
+    :param more: more of its environment.
+    :param script: what is run instead of `paddler`, with the same words.
+    """
+
+    def __init__(
+        self, *words: str, more: Mapping[str, str] | None = None, script: str | None = None
+    ) -> None:
+        run = ("-m", "paddler") if script is None else ("-c", script)
+        super().__init__(sys.executable, *run, *words, more=more)
 
 
 def cpu_seconds(pid: int) -> float:

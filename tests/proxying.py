@@ -162,6 +162,7 @@ class ProxyCase(TestCase):
             self.limits,
             bodies,
             self.admission.no_room_for_body,
+            self.ledger,
             None if loop is None else FastLane(loop, self.proxy),
         )
         self.addCleanup(hop.close)

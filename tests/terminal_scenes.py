@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import attrs
 
-from paddler.terminal.fleet import Agent, Balancer, Fleet, Issue, Point, Queue
+from paddler.terminal.agent import Agent, Issue
+from paddler.terminal.fleet import Balancer, Fleet, Queue
 from paddler.terminal.lines import text_of
 from paddler.terminal.ordering import Order, matching
+from paddler.terminal.past import History, Point
 from paddler.terminal.scene import Choices, Link, Scene
 from paddler.terminal.screen import draw
 
@@ -32,6 +35,7 @@ def agent(number: int, state: str = "ready", total: int = 4, **more: Any) -> Age
 def fleet_of(agents: list[Agent], **more: Any) -> Fleet:
     """A balancer that has these agents."""
     more.setdefault("balancer", Balancer("1.0.0", 532800.0, "10.0.0.5:8086", "10.0.0.5:8085"))
+    more.setdefault("balancer_at", NOW)
     more.setdefault("queue", Queue(limit=1000))
     return Fleet(queue_at=NOW, **more).replaced(agents)
 
@@ -83,7 +87,7 @@ def troubled_fleet() -> Fleet:
         for i in range(180)
     ]
     queue = Queue(37, 4000, 41.0, 1000)
-    return fleet_of(troubled(), queue=queue, history=tuple(points))
+    return fleet_of(troubled(), queue=queue, history=History(tuple(points)))
 
 
 def scene(fleet: Fleet, link: Link | None = None, **choices: Any) -> Scene:
@@ -101,7 +105,7 @@ def scene(fleet: Fleet, link: Link | None = None, **choices: Any) -> Scene:
         listed=listed,
         now=NOW,
         local=NOW,
-        clock="14:03:20",
+        clock=lambda at: time.strftime("%H:%M:%S", time.gmtime(at - 29400)),
         address="llm.example.internal:8085",
     )
 

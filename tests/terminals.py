@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from unittest import SkipTest
 
 from tests.commands import environment
@@ -39,10 +40,14 @@ def wait_until(look: Callable[[], object], what: Callable[[], str], within: floa
 class Terminal:
     """`paddler WORDS` on a terminal of its own.
 
+    :param before: what its shell does first, and what stands before the command there.
+    :param after: what stands after it.
     :raises SkipTest: there is no tmux.
     """
 
-    def __init__(self, width: int, height: int, *words: str) -> None:
+    def __init__(
+        self, width: int, height: int, *words: str, before: str = "", after: str = ""
+    ) -> None:
         tmux = shutil.which("tmux")
         if tmux is None:
             raise SkipTest(NO_TERMINAL)
@@ -51,7 +56,7 @@ class Terminal:
         self._tmux = [tmux, "-u", "-S", f"{self._folder}/socket", "-f", "/dev/null"]
         command = shlex.join([sys.executable, "-W", "error", "-m", "paddler", *words])
         # What is printed at its end stays on the screen until a key is pressed.
-        command += "; echo ended with $?; read -r _"
+        command = f"{before} {command} {after}; echo ended with $?; read -r _"
         size = ["-x", str(width), "-y", str(height)]
         settings = ["set", "-s", "set-clipboard", "on", ";"]
         self.do(*settings, "new-session", "-d", *size, command)
@@ -73,6 +78,21 @@ class Terminal:
         )
         assert done.returncode == 0, f"tmux {words[0]}: {done.stderr}"
         return done.stdout
+
+    def child(self) -> int:
+        """The process id of the command."""
+        shell = self.do("display-message", "-p", "#{pane_pid}").strip()
+        (child,) = Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
+        return int(child)
+
+    def is_sane(self) -> bool:
+        """Whether it is as a shell wants it: no other screen, no mouse, and typing is seen."""
+        flags = "#{alternate_on}#{mouse_any_flag}#{mouse_sgr_flag}#{cursor_flag}"
+        tty = self.do("display-message", "-p", "#{pane_tty}").strip()
+        words = subprocess.run(["stty", "-a", "-F", tty], capture_output=True, text=True).stdout
+        wanted = {"icanon", "echo", "isig", "icrnl"}
+        plain = wanted <= set(words.replace(";", " ").split())
+        return plain and self.do("display-message", "-p", flags).strip() == "0001"
 
     def press(self, *keys: str) -> None:
         """Press keys, as tmux names them."""

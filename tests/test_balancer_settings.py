@@ -38,6 +38,7 @@ DEFAULTS = BalancerSettings(
     statsd=None,
     access_log=False,
     log_json=False,
+    fast_lane=True,
     remarks=(),
 )
 
@@ -155,7 +156,7 @@ class SettingsTests(SynchronousTestCase):
             (("--request-buffer-bytes=1MiB",), "--max-request-body"),
             (("--statsd-prefix=a b",), "--statsd-prefix"),
             (("--statsd-prefix=a..b",), "--statsd-prefix"),
-            (("--fast-lane=true",), "not built"),
+            (("--model-routing=auto",), "not built"),
             (("--model-routing=auto",), "not built"),
             (("--request-buffer-timeout=0",), "more than 0"),
             (("--management-cors-allowed-host=ftp://x",), "origin"),

@@ -29,11 +29,13 @@ class HelpTests(SynchronousTestCase):
             "twistd paddler-balancer",
         ):
             self.assertIn(word, ended.out)
+        self.assertLess(max(map(len, ended.out.splitlines())), 80)
 
     def test_version(self) -> None:
-        """`paddler --version` is one line."""
-        ended = run_paddler("--version")
-        self.assertEqual((ended.code, ended.out), (0, f"paddler {__version__}\n"))
+        """The version is one line, of `paddler` and of each of its commands."""
+        for words in ((), ("balancer",), ("agent",), ("dashboard",), ("demo",)):
+            ended = run_paddler(*words, "--version")
+            self.assertEqual((ended.code, ended.out), (0, f"paddler {__version__}\n"))
 
     def test_nothing(self) -> None:
         """Without a command the same help goes to the standard error, and the exit code is 1."""
@@ -78,7 +80,7 @@ class RefusalTests(SynchronousTestCase):
         """The dashboard has no use for a pipe, and says where programs find its numbers."""
         self.check(
             ["dashboard", "--management-host", "h", "--management-port", "81"],
-            "dashboard: needs a terminal; programs read http://h:81/api/v1/agents",
+            "dashboard: needs a terminal for its input, output and errors; programs read http://h:81/api/v1/agents",
         )
         self.check(["dashboard", "--management-token-file", "/nowhere"], "a file that can be read")
 

@@ -25,8 +25,10 @@ class FleetTests(PageCase):
         await self.sees("#say", "No agents yet.")
         await self.sees("#live", "Live")
         told = await self.sees("#empty", "Add the first agent")
-        self.assertIn(f"--management-port {self.management}", told)
-        self.assertIn(f":{self.public}/v1/chat/completions", told)
+        here = f"--management-host 127.0.0.1 --management-port {self.management} "
+        self.assertIn(here, told)
+        self.assertIn(f"curl http://127.0.0.1:{self.public}/v1/chat/completions", told)
+        self.assertIn("name this one\u2019s address in place of 127.0.0.1", told)
         await self.one()
         row = await self.sees("tbody tr", "gpu-1", "Ready", "0 / 2", "on time")
         self.assertIn("Drain", row)
@@ -55,10 +57,15 @@ class FleetTests(PageCase):
         llama = await self.one()
         await self.open()
         await self.sees("tbody tr", "Ready")
+        client = await self.connect()
         llama.signal(signal.SIGKILL)
+        client.send(post("/completion", STREAM))
         await self.sees("tbody tr.bad", "gpu-1", "Unreachable", within=3.0)
         await self.sees("#say", "No agent can take a request")
         await self.sees("#attention", "llama-server does not answer", "--host 0.0.0.0", "Copy")
+        # The balancer was refused and its agent was; that is one trouble.
+        await self.sees("#attention", "Not even its agent, beside it, gets an answer.")
+        self.assertEqual(len(await self.do(self.browser.texts, ".issue h2")), 1)
         await llama.stop()
         await llama.start()
         await self.sees("tbody tr", "Ready", within=15)
@@ -70,7 +77,7 @@ class FleetTests(PageCase):
         await self.open()
         await self.sees("tbody tr", "Ready")
         await self.press("tbody .act")
-        await self.sees("#ask", "Drain gpu-1?", "Nothing is running on it", "the last agent")
+        await self.sees("#ask", "Drain gpu-1?", "Nothing runs on it", "the last agent")
         focus = await self.until("return document.activeElement.innerText", "focus")
         self.assertEqual(focus, "Keep serving")
         await self.press("#asknot")
@@ -188,6 +195,7 @@ class ConnectionTests(PageCase):
         await self.do(self.browser.open, url)
         told = await self.sees("#empty", "Add the first agent")
         self.assertIn(f"--management-host {FAR_HOST} --management-port {self.management}", told)
+        self.assertNotIn("in place of", told)
         self.assertIn(f"curl http://{FAR_HOST}:{self.public}/v1/chat/completions", told)
         await self.press("#empty .cmd button")
         await self.sees("#empty .cmd button", "Press Ctrl+C")
@@ -200,6 +208,11 @@ class ConnectionTests(PageCase):
         """Behind a proxy that serves it below a path everything works, draining too."""
         proxy = PrefixProxy(self.management, "/ops/paddler")
         self.addCleanup(proxy.stop)
+        await self.open("/ops/paddler/dashboard", proxy.port)
+        # The proxy may know nothing of agents, so they are sent to the balancer itself.
+        await self.sees(
+            "#empty", f"--management-host 127.0.0.1 --management-port {self.management} "
+        )
         await self.report("gpu-1")
         await self.open("/ops/paddler/dashboard/", proxy.port)
         await self.sees("#live", "Live")
@@ -233,6 +246,11 @@ class TokenTests(PageCase):
         await self.sees("#tokenno", "did not take this token")
         await self.type("#tokenin", "open-sesame\ue007")
         await self.sees("#say", "No agents yet.")
+        # A link shows no token, so there are none; an agent has to.
+        self.assertEqual(await self.do(self.browser.text, "#links"), "")
+        await self.sees(
+            "#empty", f"--management-port {self.management} --management-token-file FILE"
+        )
         report = Report("gpu-1", Address("127.0.0.1", 1), 600.0, 2, slots_busy=0)
         headers = {"Authorization": "Bearer open-sesame"}
         path = "/api/v1/agent_status_update/a1"

@@ -5,9 +5,25 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from paddler.terminal import words
 from tests.paging import PageCase
 
-__all__ = ["SayingTests"]
+__all__ = ["HistoryTests", "SayingTests", "WordsTests"]
+
+#: Has one of the page's modules, by its name, as the first argument of what follows.
+_MODULE = """
+const [name, given, done] = arguments;
+import(new URL(`dashboard/${name}.js`, document.baseURI)).then(module => done((%s)(module, given)));
+"""
+_WORDS = """({ ISSUES, ...words }) => {
+  const whole = ([issue, advice]) => [issue, { ...advice, fix: advice.fix('{port}') }];
+  return { ...words, ISSUES: Object.fromEntries(Object.entries(ISSUES).map(whole)) };
+}"""
+_MERGE = """({ History }, told) => {
+  const history = new History();
+  for (const times of told) history.merge({ points: times.map(time => ({ time, n: 1 })) });
+  return history.columns(p => p.n);
+}"""
 
 #: What the page's modules make of agents and a queue.
 _SAY = """
@@ -15,15 +31,17 @@ const [agents, queue, done] = arguments;
 const load = name => import(new URL(`dashboard/${name}.js`, document.baseURI));
 Promise.all(['scene', 'fleet', 'verdict', 'cells'].map(load)).then(([s, f, v, c]) => {
   const scene = new s.Scene();
-  scene.hear();
+  scene.hear(0);
   scene.replaceAgents(agents.map((a, n) => ({ ...a, agent_id: `id${n}` })));
   scene.setQueue({ limit: 1000, ...queue });
   const facts = f.facts(scene.agents.values(), scene.now());
   const first = agents[0];
+  const reason = first && f.issueOf(first, scene.now());
   done({
     sentence: v.verdict(scene, facts, Date.now() / 1000).parts.map(p => p[0]).join(''),
     cells: [...'opfliu'].map(k => facts[k]),
     words: first && [f.word(first), c.ratio(first), f.trouble(first, scene.now())],
+    reason: reason && f.adviceFor(reason),
   });
 });
 """
@@ -118,6 +136,41 @@ class SayingTests(PageCase):
         self.assertEqual(said["sentence"], "1 of 4 slots busy. Nobody is waiting.")
         self.assertEqual(said["words"], ["Drained", "– / 4", ""])
 
+    async def test_one_reason(self) -> None:
+        """Of several issues the one behind the state counts, and what its agent says of it."""
+        await self.open()
+        await self.sees("#live", "Live")
+
+        def both(state: str, *found: tuple[str, str]) -> dict[str, Any]:
+            since = time.time() - 5
+            issues = [{"issue": i, "since": since, "seen_by": by} for i, by in found]
+            return {**agent(state, 0), "issues": issues}
+
+        for one, said in (
+            (
+                both("unreachable", ("unreachable", "balancer"), ("unreachable", "agent")),
+                ["Unreachable", "bad", "unreachable for its agent"],
+            ),
+            (
+                both("unreachable", ("quarantined", "balancer"), ("bad_json", "agent")),
+                ["Not llama-server?", "bad", "bad_json"],
+            ),
+            (
+                both("unreachable", ("unreachable", "balancer"), ("unauthorized", "agent")),
+                ["Unreachable", "bad", "unreachable"],
+            ),
+            (
+                both("stale", ("stale", "balancer"), ("unreachable", "agent")),
+                ["Silent", "warn", "stale"],
+            ),
+            (
+                both("loading", ("quarantined", "balancer"), ("loading", "agent")),
+                ["Loading model", "", None],
+            ),
+        ):
+            told = await self.say([one])
+            self.assertEqual([told["words"][0], told["words"][2], told["reason"]], said)
+
     async def test_served_in_spite(self) -> None:
         """A server whose key is refused but that is served is amber, and red when it is not."""
         await self.open()
@@ -126,3 +179,59 @@ class SayingTests(PageCase):
         self.assertEqual(served["words"], ["Ready", "1 / 4", "warn"])
         unserved = await self.say([agent("unreachable", 0, "unauthorized")])
         self.assertEqual(unserved["words"], ["Key refused", "– / 4", "bad"])
+
+
+class ModuleCase(PageCase):
+    """One of the page's modules."""
+
+    async def run_in(self, module: str, script: str, given: Any = None) -> Any:
+        """What a function makes of a module and this."""
+        await self.open()
+        await self.sees("#live", "Live")
+        driver = self.browser.driver
+        return await self.do(driver.execute_async_script, _MODULE % script, module, given)
+
+
+class WordsTests(ModuleCase):
+    """The page and the terminal say the same of the same."""
+
+    async def test_as_in_the_terminal(self) -> None:
+        """States, slots, and all kinds of trouble with what to do."""
+        page = await self.run_in("words", _WORDS)
+
+        def plain(text: str) -> str:
+            return text.replace("`", "").replace("\u2019", "'")
+
+        self.assertEqual(page["STATES"], dict(words.STATES))
+        self.assertEqual(page["SHARPER"], dict(words.SHARPER))
+        self.assertEqual([word for _, word, _ in page["CELLS"]], list(words.CELLS.values()))
+        self.assertEqual(page["LOADING_LONG"], words.LOADING_LONG)
+        for said, word in ((page["BLOCKED"], words.BLOCKED), (page["SERVED"], words.SERVED)):
+            self.assertEqual(plain(said).lower(), f"{word}.".lower())
+        theirs = {**words.ISSUES, "unreachable for its agent": words.UNREACHABLE_FOR_AGENT}
+        self.assertEqual(set(page["ISSUES"]), set(theirs))
+        for issue, advice in theirs.items():
+            said = page["ISSUES"][issue]
+            for name in ("short", "title", "why", "todo", "fix"):
+                self.assertEqual(plain(said[name]), getattr(advice, name), (issue, name))
+            self.assertEqual(said.get("bad", False), advice.severe, issue)
+            self.assertEqual(said.get("whole", False), advice.says_all, issue)
+
+
+class HistoryTests(ModuleCase):
+    """What charts are drawn from."""
+
+    async def test_columns(self) -> None:
+        """A gap wherever points are missing; old ones go; what a restart forgot is kept."""
+        for told, times, values in (
+            ([], [], []),
+            ([[]], [], []),
+            ([[5, 10, 15]], [5, 10, 15], [1, 1, 1]),
+            ([[5, 10, 30, 35]], [5, 10, 15, 30, 35], [1, 1, None, 1, 1]),
+            ([[5, 10], [], [40]], [5, 10, 15, 40], [1, 1, None, 1]),
+            ([[5, 10], [905]], [10, 15, 905], [1, None, 1]),
+            ([[5, 10], [10, 15]], [5, 10, 15], [1, 1, 1]),
+            ([[5000, 5005], [20, 25]], [20, 25], [1, 1]),
+        ):
+            found = await self.run_in("history", _MERGE, told)
+            self.assertEqual(found, [times, values], told)

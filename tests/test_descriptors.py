@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import resource
 
+from twisted.internet.pollreactor import PollReactor
+from twisted.internet.selectreactor import SelectReactor
 from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.balancer.limits import Limits
-from paddler.descriptors import raise_descriptor_limit
+from paddler.descriptors import most_of, raise_descriptor_limit
 
 __all__ = ["ConnectionsTests", "DescriptorTests"]
 
@@ -63,6 +65,20 @@ class DescriptorTests(SynchronousTestCase):
     def test_refused(self) -> None:
         """Where nothing may be raised, the limit is what it was."""
         self.assertEqual(self.raised(FakeSystem(1024, 4096, 4096)), 1024)
+
+    def test_most(self) -> None:
+        """Where more would be of no use there are no more, not even if there were before."""
+        for soft, hard in ((256, 4096), (2048, 4096), (256, NONE), (NONE, NONE)):
+            system = FakeSystem(soft, hard)
+            self.assertEqual(raise_descriptor_limit(system.get, system.put, 1024), 1024)
+            self.assertEqual(system.limits, (1024, hard))
+        system = FakeSystem(256, 512)
+        self.assertEqual(raise_descriptor_limit(system.get, system.put, 1024), 512)
+
+    def test_most_of_reactors(self) -> None:
+        """Of those that come with Twisted only select's has such a limit."""
+        self.assertEqual(most_of(SelectReactor()), 1024)
+        self.assertEqual(most_of(PollReactor()), None)
 
     def test_this_process(self) -> None:
         """The real system agrees."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.commands import environment
+
 __all__ = ["ReactorTests"]
 
 _OTHERS = ("test_faults_balancer", "test_faults_of_answers")
@@ -33,7 +35,9 @@ class ReactorTests(SynchronousTestCase):
         """All of them pass, and none is passed over."""
         command = [sys.executable, "-m", "twisted.trial", f"--reactor={reactor}"]
         command += [f"--temp-directory={self.mktemp()}", *modules()]
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+        ran = subprocess.run(
+            command, capture_output=True, text=True, timeout=280, env=environment(), check=False
+        )
         found = re.search(r"^PASSED \(successes=(\d+)\)$", ran.stdout, re.MULTILINE)
         self.assertEqual(ran.returncode, 0, ran.stdout[-6000:] + ran.stderr[-2000:])
         assert found is not None, ran.stdout[-6000:]

@@ -63,6 +63,7 @@ class SignalTests(SynchronousTestCase):
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     text=True,
+                    start_new_session=True,  # where there is no terminal
                 )
             )
             stack.callback(process.kill)
@@ -79,13 +80,23 @@ class SignalTests(SynchronousTestCase):
 
     def test_first_signal(self) -> None:
         """The first signal stops the service and waits for its end; the exit code is 0."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT):
             code, output = self.ended_by("willing", number)
             self.assertEqual(code, 0, output)
             up, stopping, stopped = output.splitlines()[:3]
             self.assertIn("[sample#info] it is up and running", up)
             self.assertIn("stopping; a second signal ends it at once", stopping)
             self.assertEqual(stopped, "it has stopped")
+
+    def test_hangup(self) -> None:
+        """SIGHUP stops nothing where there is no terminal that could have been closed."""
+        code, output = self.ended_by("willing", signal.SIGHUP, signal.SIGHUP, signal.SIGTERM)
+        self.assertEqual(code, 0, output)
+        _, one, two, stopping, stopped = output.splitlines()[:5]
+        for line in (one, two):
+            self.assertIn("SIGHUP: no file is read again and none reopened", line)
+        self.assertIn("stopping", stopping)
+        self.assertEqual(stopped, "it has stopped")
 
     def test_second_signal(self) -> None:
         """The second signal ends a process whose service does not stop, without a traceback."""

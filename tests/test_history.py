@@ -101,6 +101,15 @@ class HistoryTests(SynchronousTestCase):
         self.look(1010.0)
         self.assertEqual(self.history.points[-1], Point(1010, 0.0, 0, 0, 0.0, 0, None, None, {}))
 
+    def test_odd_codes(self) -> None:
+        """Whatever a server answers with, there are not many kinds of errors."""
+        self.look(1000.0)
+        for code in (*range(600, 700), 99, -5, 204):
+            self.history.finished(ended(code=code))
+        self.look(1005.0)
+        (point,) = self.history.points
+        self.assertEqual((point.requests, point.errors), (103, {"other": 102}))
+
     def test_fifteen_minutes(self) -> None:
         """So many points are kept and no more."""
         for number in range(POINTS + 50):
@@ -156,3 +165,12 @@ class HistoryApiTests(ManagementCase):
         self.assertEqual((last["slots_processing"], last["slots_total"]), (4.0, 4))
         self.assertEqual((last["requests_waiting"], last["oldest_wait_seconds"]), (1, 9.0))
         self.assertEqual(len(waiting), 4)
+
+    def test_mistake(self) -> None:
+        """A look that fails costs that look, and no later ones."""
+        self.service._admission = None  # type: ignore[assignment]
+        self.clock.pump([1.0] * 2)
+        self.service._admission = self.admission
+        self.clock.pump([1.0] * 4)
+        self.assertEqual(len(self.ask("GET", "/api/v1/history").json["points"]), 1)
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)

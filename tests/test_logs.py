@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from paddler.balancer.access import AccessLog
 from paddler.balancer.accounts import Finished
 from paddler.llamaserver import free_ports
-from paddler.logs import json_line, twistd_log
+from paddler.logs import json_line
 from tests.commands import environment
 
 _TWISTD = ("-c", "import sys; from twisted.scripts.twistd import run; run()", "-n")
@@ -64,14 +65,36 @@ class JsonLineTests(SynchronousTestCase):
         self.assertIn("ValueError: why", json.loads(line)["traceback"])
 
     def test_text_that_is_no_text(self) -> None:
-        """What can't be written as it is, a lone surrogate, is still a line."""
-        line = json_line(_event(agent="a", state="\udcff"))
-        self.assertEqual(json.loads(line)["agent"], "a")
+        """What is no text, half a surrogate pair or bytes, is still a line that all can read."""
+        line = json_line(_event(agent="a", state="\udcff", raw=b"b\xff", good=b"g\xc3\xa9"))
+        told = json.loads(line)
+        self.assertEqual((told["agent"], told["state"], told["good"]), ("a", "\\udcff", "g\xe9"))
+        self.assertEqual(told["event"], "a is \\udcff")
+        self.assertIn("b", told["raw"])
+        self.assertNotIn("\\udc", line.replace("\\\\", ""))
 
-    def test_syslog(self) -> None:
-        """twistd's syslog has a form of its own."""
-        error = self.assertRaises(SystemExit, twistd_log, {"syslog": True}, None)
-        self.assertIn("--syslog", str(error.code))
+    def test_numbers_that_are_none(self) -> None:
+        """What JSON has no number for is told in words."""
+
+        def refuse(word: str) -> None:
+            raise AssertionError(f"{word} is no JSON")
+
+        line = json_line(_event(agent=math.nan, state=-math.inf, size=2.5))
+        told = json.loads(line, parse_constant=refuse)
+        self.assertEqual((told["agent"], told["state"], told["size"]), ("nan", "-inf", 2.5))
+
+    def test_broken(self) -> None:
+        """Something that can't even be shown costs no line."""
+
+        class Broken:
+            def __str__(self) -> str:
+                raise RuntimeError("no words")
+
+            __repr__ = __str__
+
+        told = json.loads(json_line(_event(agent=Broken(), state="ready")))
+        self.assertIn("Broken", told["agent"])
+        self.assertEqual(told["state"], "ready")
 
 
 class AccessLogTests(SynchronousTestCase):
@@ -125,6 +148,23 @@ class AccessLogTests(SynchronousTestCase):
         line = self.told(path="/a\x1b[31m\r\nb" + "c" * 9999)
         self.assertTrue(line["path"].startswith("/a?[31m??bccc"))
         self.assertEqual(len(line["path"]), 200)
+
+    def test_odd_method(self) -> None:
+        """Nor can a method."""
+        self.assertEqual(self.told(method="G\x1b[2J" + "X" * 9999)["method"], "G?[2J" + "X" * 195)
+
+    def test_keys_in_a_path(self) -> None:
+        """What may hold a key is left out: a user and password, and whatever follows the path."""
+        for path in (
+            "http://user:pa55word@h:8086/completion",
+            "http://pa55word@h/completion#pa55word",
+            "/completion%3Fkey=pa55word",
+            "/completion%3fkey=pa55word\n?x=y",
+            "/completion?key=pa55word",
+        ):
+            line = self.told(path=path)
+            self.assertEqual(line["path"], "/completion", path)
+            self.assertNotIn("pa55word", json.dumps(line))
 
 
 class ProcessTests(SynchronousTestCase):

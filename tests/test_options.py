@@ -20,6 +20,7 @@ from paddler.coercions import (
     port,
     positive,
     read_secret,
+    size,
     text,
     whole,
 )
@@ -103,14 +104,14 @@ class CoercionTests(SynchronousTestCase):
 
 
 class _Options(PaddlerOptions):
-    synopsis = "Usage: try [options]"
+    command = "try"
     table = (
         Option("a-port", port, 80, "A port."),
         Option("some-flag", boolean, False, "A flag."),
         Option("name", text, None, "A name.", repeatable=False),
         Option("each", text, (), "Several.", repeatable=True),
         Option("key", choice("x"), None, "A secret.", secret=True),
-        Option("wait", duration, 60.0, "A time.", shown="60s"),
+        Option("wait", duration, 60.0, "A time."),
     )
     not_yet = frozenset(("later",))
     environment: ClassVar[dict[str, str]] = {}
@@ -199,15 +200,24 @@ class ParsingTests(SynchronousTestCase):
         """A wrong secret is not shown."""
         self.assertNotIn("hidden", self.complaint("--key=hidden"))
 
-    def test_help(self) -> None:
-        """Help names every option with its default, and ends well."""
-        options = _Options()
-        usage = options.getUsage()
-        for option in _Options.table:
-            self.assertIn(f"--{option.name}=", usage)
-        self.assertIn("[default: 60s]", usage)
-        self.assertIn("[default: false]", usage)
-        for word, begins in (("--help", "Usage: try"), ("--version", "paddler ")):
+    def test_default_text(self) -> None:
+        """A default is told as one would write it, and not at all where there is none."""
+        for option, told in (
+            (Option("a", port, 80, "."), "80"),
+            (Option("a", boolean, False, "."), "false"),
+            (Option("a", duration, 0.5, "."), "500ms"),
+            (Option("a", positive(duration), 90.0, "."), "90s"),
+            (Option("a", size, 2**26, "."), "64MiB"),
+            (Option("a", text, None, ".", shown="as b"), "as b"),
+            (Option("a", text, None, "."), None),
+            (Option("a", text, (), ".", repeatable=True), None),
+        ):
+            self.assertEqual(option.default_text, told)
+            self.assertEqual("[default:" in option.doc, told is not None)
+
+    def test_help_and_version(self) -> None:
+        """Both are printed, and end the command well."""
+        for word, begins in (("--help", "Usage: try [options]\n"), ("--version", "paddler ")):
             with redirect_stdout(StringIO()) as printed:
                 error = self.assertRaises(SystemExit, self.parse, word)
             self.assertEqual(error.code, 0)

@@ -89,8 +89,10 @@ class MetadataTests(SynchronousTestCase):
             line.split("==") for line in text.splitlines() if line and not line.startswith("#")
         )
         setup = _setup_cfg()
-        wanted = setup["options"]["install_requires"] + setup["options.extras_require"]["dashboard"]
-        least = dict(line.replace(" ", "").split(">=") for line in wanted.split("\n") if line)
+        extras = setup["options.extras_require"]
+        wanted = setup["options"]["install_requires"] + extras["dashboard"] + extras["fast"]
+        lines = (line.partition(";")[0].replace(" ", "") for line in wanted.split("\n"))
+        least = dict(line.split(">=") for line in lines if line)
         self.assertEqual(pinned.keys(), least.keys())
         for name, version in least.items():
             self.assertTrue(f"{pinned[name]}.".startswith(f"{version}."), name)
@@ -121,7 +123,8 @@ class ArchiveTests(SynchronousTestCase):
     def test_contents(self) -> None:
         """Both have every module and the plugins; neither has a plugin cache."""
         modules = {str(path.relative_to(ROOT)) for path in (ROOT / "paddler").rglob("*.py")}
-        modules |= {"twisted/plugins/paddler_plugin.py", "paddler/py.typed"}
+        plugins = {f"twisted/plugins/paddler_{what}.py" for what in ("plugin", "reactor")}
+        modules |= {*plugins, "paddler/py.typed"}
         modules |= {f"paddler/balancer/dashboard/static/{name}" for name in FILES}
 
         with zipfile.ZipFile(self.dist / f"paddler-{__version__}-py3-none-any.whl") as wheel:

@@ -34,6 +34,7 @@ class PassingTests(ProxyCase):
     async def test_request(self) -> None:
         """The server gets the path, the body and the end-to-end headers, and ours."""
         server = await self.server()
+        trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         await self.ask(
             post(
                 "/v1/chat/completions?x=%20y",
@@ -46,6 +47,7 @@ class PassingTests(ProxyCase):
                 "X-Forwarded-For: 10.0.0.1",
                 "X-Request-Id: mine.1",
                 "Cookie: a=b",
+                f"Traceparent: {trace}",
             )
         )
         (call,) = server.calls
@@ -55,6 +57,7 @@ class PassingTests(ProxyCase):
             b"authorization": b"Bearer k",
             b"host": b"llm.example",
             b"cookie": b"a=b",
+            b"traceparent": trace.encode(),
             b"x-forwarded-for": b"10.0.0.1, 127.0.0.1",
             b"x-forwarded-proto": b"http",
             b"x-forwarded-host": b"llm.example",

@@ -197,6 +197,55 @@ class StatsdServiceTests(SynchronousTestCase):
         self.assertEqual(self.reactor.interfaces, ["::", ""])
         self.assertEqual(set(self.sent_to()), {"::1", "10.0.0.1"})
 
+    def test_both_kinds(self) -> None:
+        """Of both kinds of addresses one of IPv4 is taken: StatsD itself listens on no other."""
+        self.reactor.nameResolver.names["both"] = ["::1", "10.0.0.5", "10.0.0.6"]
+        self.start("both")
+        self.assertEqual(self.sent_to(), ["10.0.0.5"])
+
+    def test_turns(self) -> None:
+        """Where a name's addresses take turns, gauges stay with the one they were sent to."""
+        names = self.reactor.nameResolver.names
+        names["turns"] = ["10.0.0.5", "10.0.0.6"]
+        self.start("turns")
+        names["turns"] = ["10.0.0.6", "10.0.0.5"]
+        self.reactor.pump([2.0] * 10)
+        self.assertEqual(set(self.sent_to()), {"10.0.0.5"})
+        names["turns"] = ["10.0.0.7", "10.0.0.6"]
+        self.reactor.pump([2.0] * 5)
+        self.assertEqual(self.sent_to()[-1], "10.0.0.7")
+        self.assertEqual(self.reactor.interfaces, [""])
+
+    def test_stop_in_a_move(self) -> None:
+        """A stop waits for the socket of an address that is no more as well."""
+        self.start("six")
+        self.reactor.nameResolver.names["six"] = ["10.0.0.1"]
+        old = self.reactor.closing = Deferred()
+        self.reactor.pump([2.0] * 5)
+        self.assertEqual(self.reactor.interfaces, ["::", ""])
+        self.reactor.closing = None
+        stopping = self.stop()
+        self.assertNoResult(stopping)
+        old.callback(None)
+        self.successResultOf(stopping)
+        self.assertEqual(self.reactor.open, [])
+
+    def test_mistake(self) -> None:
+        """A mistake in what is reported costs those reports, and no later ones."""
+        self.start()
+        assert self.service is not None
+
+        def broken() -> dict[str, int]:
+            raise RuntimeError("a mistake")
+
+        self.service._read = broken
+        self.reactor.pump([2.0] * 3)
+        self.service._read = self.read
+        self.reactor.pump([2.0] * 2)
+        self.assertEqual(self.reads, 3)
+        self.assertEqual(len(self.reactor.sent), 3)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
     def test_slow_name(self) -> None:
         """While a name is looked up nothing waits, and it is not asked for twice."""
         self.start("slow")

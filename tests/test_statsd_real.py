@@ -12,7 +12,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
-from twisted.internet.error import ConnectError
+from twisted.internet.error import CannotListenError, ConnectError
 from twisted.internet.protocol import DatagramProtocol, ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -207,5 +207,17 @@ class RealStatsdTests(TestCase):
         listening = reactor.listenUDP(0, sink, interface="127.0.0.1")
         self.addCleanup(listening.stopListening)
         self.balancer(listening.getHost().port, "--statsd-host=localhost")
+        await until(lambda: bool(sink.heard), what="a report")
+        self.assertEqual(len(sink.heard[0].split(b"\n")), len(_NAMES))
+
+    async def test_ipv6(self) -> None:
+        """An address of IPv6 is reported to."""
+        sink = _Sink()
+        try:
+            listening = reactor.listenUDP(0, sink, interface="::1")
+        except CannotListenError:
+            raise SkipTest("this machine has no IPv6") from None
+        self.addCleanup(listening.stopListening)
+        self.balancer(listening.getHost().port, "--statsd-host=[::1]")
         await until(lambda: bool(sink.heard), what="a report")
         self.assertEqual(len(sink.heard[0].split(b"\n")), len(_NAMES))

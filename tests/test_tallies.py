@@ -45,8 +45,15 @@ class TalliesTests(SynchronousTestCase):
         """By status and agent, and its times."""
         for code in (200, 200, 400):
             self.tallies.finished(ended(code=code))
-        self.assertEqual(self.tallies.requests, {(200, "gpu"): 2, (400, "gpu"): 1})
+        self.assertEqual(self.tallies.requests, {("200", "gpu"): 2, ("400", "gpu"): 1})
         self.assertEqual(self.counts(), (3, 2, 3))
+
+    def test_odd_codes(self) -> None:
+        """A server that answers with any number makes no series for each, and no good answers."""
+        for code in (*range(600, 5000), 99, 1, -5):
+            self.tallies.finished(ended(code=code))
+        self.assertEqual(self.tallies.requests, {("other", "gpu"): 4403})
+        self.assertEqual(self.counts(), (4403, 0, 4403))
 
     def test_without_slot(self) -> None:
         """A page's files say nothing of how fast tokens come."""
@@ -56,7 +63,7 @@ class TalliesTests(SynchronousTestCase):
     def test_turned_away(self) -> None:
         """One that found the buffer full did not wait; a server's own 429 is an answer."""
         self.tallies.finished(ended(code=429, agent=None, first_byte=None))
-        self.assertEqual((self.counts(), self.tallies.requests), ((0, 0, 1), {(429, ""): 1}))
+        self.assertEqual((self.counts(), self.tallies.requests), ((0, 0, 1), {("429", ""): 1}))
         self.tallies.finished(ended(code=429))
         self.assertEqual(self.counts(), (1, 0, 2))
 
@@ -65,7 +72,7 @@ class TalliesTests(SynchronousTestCase):
         self.tallies.finished(ended(code=0, agent=None, first_byte=None, left="waiting"))
         self.tallies.finished(ended(left="streaming"))
         self.assertEqual(self.tallies.disconnects, {"waiting": 1, "prefill": 0, "streaming": 1})
-        self.assertEqual(self.tallies.requests, {(0, ""): 1, (200, "gpu"): 1})
+        self.assertEqual(self.tallies.requests, {("0", ""): 1, ("200", "gpu"): 1})
 
     def test_retried(self) -> None:
         """By what the server did."""
@@ -77,7 +84,7 @@ class TalliesTests(SynchronousTestCase):
         for agent in ("gpu", "old", None):
             self.tallies.finished(ended(agent=agent))
         self.tallies.keep(self.there)
-        self.assertEqual(self.tallies.requests, {(200, "gpu"): 1, (200, ""): 1})
+        self.assertEqual(self.tallies.requests, {("200", "gpu"): 1, ("200", ""): 1})
 
     def test_bounded(self) -> None:
         """Without anybody who looks, those of agents that come and go don't add up."""
@@ -85,11 +92,11 @@ class TalliesTests(SynchronousTestCase):
             self.there = {f"a{number}"}
             self.tallies.finished(ended(agent=f"a{number}"))
         self.assertLessEqual(len(self.tallies.requests), FEW)
-        self.assertEqual(self.tallies.requests[200, "a9999"], 1)
+        self.assertEqual(self.tallies.requests["200", "a9999"], 1)
 
     def test_many(self) -> None:
         """Agents that are there keep theirs, however many they are."""
         self.there = {f"a{number}" for number in range(1000)}
         for name in self.there:
             self.tallies.finished(ended(agent=name))
-        self.assertEqual(self.tallies.requests, {(200, name): 1 for name in self.there})
+        self.assertEqual(self.tallies.requests, {("200", name): 1 for name in self.there})

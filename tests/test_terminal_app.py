@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
+from textual.events import Paste
 from textual.pilot import Pilot
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.terminal.app import Dashboard
 from paddler.terminal.client import Watch
 from paddler.terminal.fleet import Fleet
-from paddler.terminal.scene import Link
-from paddler.terminal.settings import DashboardSettings
-from paddler.terminal.web import Web
+from paddler.terminal.scene import Choices, Link
 from paddler.values import Address
+from paddler.web import HttpCaller
 from tests.terminal_scenes import NOW, agent, fleet_of, picture, scene, troubled_fleet
-from tests.terminal_server import run_bounded, until
 
 __all__ = ["DoingTests", "KeyTests", "SizeTests"]
 
@@ -31,11 +34,13 @@ class _Still(Watch):
     """A watch that asks nobody."""
 
     steered: list[tuple[str, str]] = attrs.field(factory=list, init=False)
+    running: Deferred[None] = attrs.field(factory=Deferred, init=False)
     problem: str = attrs.field(default="", init=False)
 
-    async def run(self) -> None:
+    def run(self) -> Deferred[None]:
         """Do nothing."""
-        await asyncio.Event().wait()
+        self.running = Deferred()
+        return self.running
 
     async def steer(self, agent_id: str, deed: str) -> str:
         """Only note it."""
@@ -49,15 +54,17 @@ class _Terminal:
     def __init__(self, fleet: Fleet, *, ascii_only: bool = False) -> None:
         self.watches: list[_Still] = []
         self.fleet = fleet
+        clock = self.clock = Clock()
+        clock.advance(NOW)
+        caller = HttpCaller.to(MemoryReactorClock(), _ADDRESS)
 
         def watch(changed: Callable[[], None]) -> Watch:
-            still = _Still(Web(_ADDRESS), False, changed, lambda: NOW)
+            still = _Still(clock, caller, False, changed)
             still.fleet, still.link = fleet, Link(live=True, ever=True)
             self.watches.append(still)
             return still
 
-        settings = DashboardSettings(_ADDRESS, None, ascii_only)
-        self.app = Dashboard(settings, lambda: NOW, watch)
+        self.app = Dashboard(_ADDRESS, Choices(ascii=ascii_only), watch, clock.seconds)
 
     @property
     def watch(self) -> _Still:
@@ -78,7 +85,13 @@ class _Terminal:
 
 
 def _run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    run_bounded(test(), 60)
+    asyncio.run(asyncio.wait_for(test(), 60))
+
+
+async def until(seen: Callable[[], Any]) -> None:
+    """Wait until something is true; the test's time is its limit."""
+    while not seen():
+        await asyncio.sleep(0.01)
 
 
 class SizeTests(SynchronousTestCase):
@@ -136,7 +149,7 @@ class SizeTests(SynchronousTestCase):
                 terminal.watch.link = Link(ever=True, since=NOW - 8, retry_at=NOW + 3)
                 terminal.app.changed()
                 await until(
-                    lambda: "Connection lost 8 s ago, next try in 3 s." in terminal.lines()[1]
+                    lambda: "Connection lost 8 s ago, trying again in 3 s." in terminal.lines()[1]
                 )
 
         _run(show)
@@ -170,6 +183,20 @@ class KeyTests(SynchronousTestCase):
 
         _run(show)
 
+    def test_paste(self) -> None:
+        """What is pasted is typed where a text is asked for; elsewhere it is no keys."""
+
+        async def show() -> None:
+            terminal = _Terminal(troubled_fleet())
+            async with terminal.shown(80, 24) as pilot:
+                for keys, seen in (((), "agents: 12 "), (("slash",), 'agents: 3 of 12 with "q-1"')):
+                    await self.press(pilot, *keys)
+                    terminal.app._picture.post_message(Paste("q-1" if not keys else "gpu-1"))
+                    await pilot.pause()
+                    self.assertIn(seen.replace("q-1", "gpu-1"), "\n".join(terminal.lines()))
+
+        _run(show)
+
     def test_mouse(self) -> None:
         """A click marks an agent, the wheel moves the mark."""
 
@@ -179,9 +206,13 @@ class KeyTests(SynchronousTestCase):
                 await pilot.click(offset=(10, 15))
                 await pilot.pause()
                 self.assertTrue(terminal.lines()[15].startswith(">! gpu-10"))
-                await terminal.app._picture.on_mouse_scroll_up()
+                terminal.app._picture.on_mouse_scroll_up()
                 await pilot.pause()
                 self.assertTrue(terminal.lines()[14].startswith(">! gpu-07"))
+                await pilot.press("d")
+                terminal.app._picture.on_mouse_scroll_down()
+                await pilot.pause()
+                self.assertTrue(terminal.lines()[23].startswith("Drain gpu-07?"))
 
         _run(show)
 
@@ -255,6 +286,35 @@ class DoingTests(SynchronousTestCase):
 
         _run(show)
 
+    def test_left_while_typing(self) -> None:
+        """When one that was drained leaves, what is typed meanwhile is kept."""
+
+        async def show() -> None:
+            terminal = _Terminal(fleet_of([agent(1), agent(2)]))
+            async with terminal.shown(80, 24) as pilot:
+                await pilot.press("d", "y", "slash", "g")
+                terminal.watch.fleet = fleet_of([agent(2)])
+                terminal.app.repaint()
+                await pilot.pause()
+                self.assertIn("/ g█", terminal.lines()[23])
+
+        _run(show)
+
+    def test_notes_pass(self) -> None:
+        """What came of a command is told for a while."""
+
+        async def show() -> None:
+            terminal = _Terminal(fleet_of([agent(1)]))
+            async with terminal.shown(80, 24) as pilot:
+                await pilot.press("c")
+                for seconds, seen in ((9.0, True), (2.0, False)):
+                    terminal.clock.advance(seconds)
+                    terminal.app.repaint()
+                    await pilot.pause()
+                    self.assertEqual("Nothing to mend" in terminal.lines()[22], seen)
+
+        _run(show)
+
     def test_copy(self) -> None:
         """`c` puts the remedy on the clipboard."""
 
@@ -264,7 +324,33 @@ class DoingTests(SynchronousTestCase):
                 await pilot.press("c")
                 await pilot.pause()
                 self.assertEqual(terminal.app.clipboard, "--local-llamacpp-api-key-file FILE")
-                self.assertIn("Copied:", terminal.lines()[22])
+                self.assertIn("Copied, if this terminal lets it:", terminal.lines()[22])
+
+        _run(show)
+
+    def test_mistake(self) -> None:
+        """A mistake in what watches is not hidden: it ends the application, and is told by it."""
+
+        async def show() -> None:
+            terminal = _Terminal(troubled_fleet())
+            async with terminal.shown(80, 24):
+                terminal.watch.running.errback(ZeroDivisionError())
+                await until(lambda: not terminal.app.is_running)
+            self.assertEqual(terminal.app.return_code, 1)
+            assert terminal.app.failure is not None
+            self.assertTrue(terminal.app.failure.check(ZeroDivisionError))
+
+        _run(show)
+
+    def test_stops(self) -> None:
+        """When it ends nothing is watched any more."""
+
+        async def show() -> None:
+            terminal = _Terminal(troubled_fleet())
+            async with terminal.shown(80, 24):
+                running = terminal.watch.running
+            self.assertTrue(running.called)
+            self.assertIsNone(terminal.app.failure)
 
         _run(show)
 
@@ -275,12 +361,11 @@ class DoingTests(SynchronousTestCase):
         async def show() -> None:
             terminal = _Terminal(fleet)
             async with terminal.shown(160, 50):
-                loop = asyncio.get_running_loop()
                 took = []
                 for _ in range(5):
-                    started = loop.time()
+                    started = time.process_time()
                     terminal.app.repaint()
-                    took.append(loop.time() - started)
+                    took.append(time.process_time() - started)
                 self.assertLess(min(took), 0.1)
 
         _run(show)

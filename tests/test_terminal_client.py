@@ -1,266 +1,246 @@
-"""`paddler.terminal.client`: followed streams, lost and found, in front of a scripted server."""
+"""`paddler.terminal.client`: a balancer in memory is watched, lost and found; so are others."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from email.utils import formatdate
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionRefusedError, DNSLookupError
 
-from paddler.terminal.client import WAITS, Watch
-from paddler.terminal.events import EventReader, LineReader
-from paddler.terminal.web import Web
+from paddler.balancer.history import History
+from paddler.balancer.streams import KEEP_ALIVE
+from paddler.terminal.client import WAITS
+from paddler.terminal.events import PATIENCE, SILENCE, STRANGE
 from paddler.values import Address
-from tests.terminal_scenes import NOW
-from tests.terminal_server import ScriptedManagement, run_bounded, until
+from tests.managing import REPORT, STARTED
+from tests.terminal_watching import Mute, Scripted, WatchCase
 
-__all__ = ["EventTests", "FollowTests", "LostTests", "SteerTests"]
-
-_AGENTS = "/api/v1/agents/stream"
-_QUEUE = "/api/v1/buffered_requests/stream"
+__all__ = ["ForeignTests", "LostTests", "SilentTests", "SteerTests", "WatchTests"]
 
 
-def _agent(agent_id: str, **fields: Any) -> dict[str, Any]:
-    return {"agent_id": agent_id, "agent_name": f"name of {agent_id}", "state": "ready", **fields}
-
-
-class _Watching:
-    """A watch on a server, and the times it waited for."""
-
-    def __init__(self, address: Address, token: str | None = None) -> None:
-        self.changes = 0
-        self.time = NOW
-        #: Seconds waited between tries; the time between looks is not among them.
-        self.waited: list[float] = []
-        web = Web(address, token)
-        self.watch = Watch(web, token is not None, self._changed, self._clock, self._sleep)
-
-    def _changed(self) -> None:
-        self.changes += 1
-
-    def _clock(self) -> float:
-        return self.time
-
-    async def _sleep(self, seconds: float) -> None:
-        if seconds not in WAITS:
-            await asyncio.sleep(3600)
-        self.waited.append(seconds)
-        await asyncio.sleep(0.01)
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[Watch]:
-        """Follow, until this is left."""
-        task = asyncio.ensure_future(self.watch.run())
-        try:
-            yield self.watch
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-
-
-class EventTests(SynchronousTestCase):
-    """Lines and events out of bytes."""
-
-    def events(self, data: bytes, size: int) -> list[tuple[str, bytes]]:
-        """What is read when it comes in pieces of this size."""
-        lines, reader, found = LineReader(), EventReader(), []
-        for start in range(0, len(data), size):
-            for line in lines.feed(data[start : start + size]):
-                event = reader.feed(line)
-                found += [] if event is None else [event]
-        return found
-
-    def test_pieces(self) -> None:
-        """However it is cut, the same events come out of it."""
-        data = (
-            b": comment\r\n\r\nevent: snapshot\r\ndata: {}\r\n\r\n"
-            b"data:one\ndata: two\nid: 7\n\nevent: nothing\n\ndata: unfinished\n"
-        )
-        for size in (1, 2, 3, 7, 1000):
-            self.assertEqual(
-                self.events(data, size), [("snapshot", b"{}"), ("message", b"one\ntwo")]
-            )
-
-
-class FollowTests(SynchronousTestCase):
+class WatchTests(WatchCase):
     """While the connection holds."""
 
     def test_all_of_it(self) -> None:
-        """Agents, changes, leavings, the queue, the past and the balancer arrive."""
+        """Agents, what changes of them, who leaves, who waits, and the balancer itself arrive."""
+        self.report("a1", REPORT)
+        watching = self.watching()
+        watch = watching.watch
+        self.assertTrue(watch.link.live)
+        self.assertEqual([a.agent_name for a in watch.fleet.agents.values()], ["one"])
+        self.assertEqual(watch.fleet.agents["a1"].foreign_busy, 1)
+        assert watch.fleet.balancer is not None
+        self.assertEqual(watch.fleet.balancer.request_buffer_timeout, 60.0)
+        self.assertEqual(watch.fleet.queue.limit, 10)
+        before = watching.changes
+        two = attrs.evolve(REPORT, agent_name="two", external=Address("10.0.0.2", 8088))
+        self.report("a2", attrs.evolve(two, slots_total=1, slots_busy=1))
+        self.ask("DELETE", "/api/v1/agents/a1")
+        self.acquire()
+        watching.later(0.5)
+        self.assertEqual(list(watch.fleet.agents), ["a2"])
+        self.assertEqual(watch.fleet.agents["a2"].state, "full")
+        self.assertEqual(watch.fleet.queue.requests_waiting, 1)
+        self.assertGreater(watch.fleet.oldest_wait(watch.now()), 0.0)
+        self.assertGreater(watching.changes, before)
 
-        async def follow() -> None:
-            async with ScriptedManagement().serving() as server:
-                server.first[_AGENTS] = {"agents": [_agent("a", new_field=1), _agent("b")]}
-                server.answers["/api/v1/history"] = {
-                    "points": [{"time": NOW, "requests": 5, "ttfb_p50": None, "errors": {"504": 1}}]
-                }
-                async with _Watching(server.address).running() as watch:
-                    await until(lambda: watch.link.live and watch.fleet.history)
-                    self.assertEqual(list(watch.fleet.agents), ["a", "b"])
-                    await until(lambda: server.following() == 2 and watch.fleet.balancer)
-                    changed = {"changed": [_agent("b", state="full"), _agent("c")], "left": ["a"]}
-                    server.push(_AGENTS, "changes", changed)
-                    server.push(_QUEUE, "changes", {"requests_waiting": 3, "limit": 10})
-                    await until(lambda: watch.fleet.queue.requests_waiting == 3)
-                    await until(lambda: "c" in watch.fleet.agents)
-                    self.assertEqual(sorted(watch.fleet.agents), ["b", "c"])
-                    self.assertEqual(watch.fleet.agents["b"].state, "full")
-                    self.assertEqual(watch.fleet.history[0].errors, {"504": 1})
-                    assert watch.fleet.balancer is not None
-                    self.assertEqual(watch.fleet.balancer.version, "1.0.0")
+    def look(self, now: float, processing: int) -> None:
+        """Have the history look at the fleet."""
+        self.history.look(now, processing=processing, total=4, waiting=0, oldest_wait=0.0)
 
-        run_bounded(follow())
+    def test_history(self) -> None:
+        """The past is asked for every five seconds; what a restart forgot is kept."""
+        for ago, processing in ((10, 1), (5, 2), (0, 0)):
+            self.look(STARTED - ago, processing)
+        watching = self.watching()
+        history = watching.watch.fleet.history
+        self.assertEqual([p.slots_processing for p in history.points], [1.0, 2.0])
+        self.history = History()
+        self.restart()
+        for ahead, processing in ((10, 3), (15, 0)):
+            self.look(STARTED + ahead, processing)
+        watching.later(6.0)
+        history = watching.watch.fleet.history
+        self.assertEqual([p.slots_processing for p in history.points], [1.0, 2.0, 3.0])
+        self.assertEqual(history.column("slots_processing", 1)[-5:], [1.0, 2.0, None, None, 3.0])
 
-    def test_large(self) -> None:
-        """A thousand agents in one line are no trouble."""
-
-        async def follow() -> None:
-            async with ScriptedManagement().serving() as server:
-                many = [_agent(f"id{n}", models=["m" * 300]) for n in range(1000)]
-                server.first[_AGENTS] = {"agents": many}
-                async with _Watching(server.address).running() as watch:
-                    await until(lambda: len(watch.fleet.agents) == 1000)
-                    self.assertTrue(watch.link.live)
-
-        run_bounded(follow())
+    def test_newer_balancer(self) -> None:
+        """What this version knows nothing of is no matter."""
+        other = Scripted()
+        other.stream("agents", {"agents": [{"agent_id": "a", "news": 1, "state": "new"}]})
+        self.line.lead_to(other)
+        watch = self.watching().watch
+        self.assertEqual(watch.fleet.agents["a"].state, "new")
 
     def test_clock(self) -> None:
         """A balancer whose clock is off is followed by its own time."""
-
-        async def follow() -> None:
-            for ahead, expected in ((100, 100.5), (1, 0.0)):
-                server = ScriptedManagement()
-                server.date = formatdate(NOW + ahead, usegmt=True)
-                async with server.serving():
-                    watching = _Watching(server.address)
-                    async with watching.running() as watch:
-                        await until(lambda watch=watch: watch.link.live)
-                        self.assertEqual(watch.now(), NOW + expected)
-
-        run_bounded(follow())
+        for ahead, expected in ((100.0, 100.5), (1.0, 0.0)):
+            other = Scripted()
+            other.stream("agents", {"agents": []}, date=STARTED + ahead)
+            self.line.lead_to(other)
+            watch = self.watching().watch
+            self.assertTrue(watch.link.live)
+            self.assertEqual(watch.now() - self.clock.seconds(), expected)
 
 
-class LostTests(SynchronousTestCase):
+class LostTests(WatchCase):
     """Without a connection."""
 
     def test_found_again(self) -> None:
-        """A lost connection is told at once, tried again, and found; the time stands still."""
-
-        async def lose() -> None:
-            server = ScriptedManagement()
-            async with server.serving():
-                server.first[_AGENTS] = {"agents": [_agent("a")]}
-                watching = _Watching(server.address)
-                async with watching.running() as watch:
-                    await until(lambda: watch.link.live)
-                    server.first[_AGENTS] = {"agents": [_agent("b")]}
-                    watching.time += 60
-                    server.drop()
-                    await until(lambda: watching.waited)
-                    await until(lambda: watch.link.live and "b" in watch.fleet.agents)
-                    self.assertEqual(list(watch.fleet.agents), ["b"])
-                    self.assertEqual(watching.waited, [1.0])
-
-        run_bounded(lose())
+        """A lost connection is told at once and found a second later; the time stands still."""
+        self.report("a1", REPORT)
+        watching = self.watching()
+        watch = watching.watch
+        self.clock.advance(1.0)
+        heard = watch.now()
+        self.streams.stop()
+        watching.settle()
+        self.assertEqual((watch.link.live, watch.link.ever), (False, True))
+        self.assertEqual(watch.link.problem, "the balancer ended the stream")
+        self.assertEqual(watch.link.sentence(self.clock.seconds())[:18], "Connection lost 0 ")
+        self.assertEqual(list(watch.fleet.agents), ["a1"])
+        self.clock.advance(0.9)
+        self.assertLessEqual(watch.now(), heard)
+        self.ask("DELETE", "/api/v1/agents/a1")
+        self.restart()
+        watching.later(0.5)
+        self.assertTrue(watch.link.live)
+        self.assertEqual(list(watch.fleet.agents), [])
 
     def test_waits(self) -> None:
-        """Tries are 1, 2, 4, 8 and then always 8 seconds apart; what was known is kept."""
-
-        async def lose() -> None:
-            server = ScriptedManagement()
-            watching = None
-            async with server.serving():
-                server.first[_AGENTS] = {"agents": [_agent("a")]}
-                watching = _Watching(server.address)
-                task = asyncio.ensure_future(watching.watch.run())
-                await until(lambda: watching.watch.link.live)
-            watch = watching.watch
-            watching.time += 60
-            await until(lambda: len(watching.waited) > 5)
-            self.assertEqual(watching.waited[:6], [1.0, 2.0, 4.0, 8.0, 8.0, 8.0])
-            self.assertEqual((watch.link.live, watch.link.ever), (False, True))
-            self.assertEqual(watch.link.problem, "connection refused")
-            self.assertEqual(list(watch.fleet.agents), ["a"])
-            self.assertEqual(watch.now(), NOW)
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-
-        run_bounded(lose())
+        """Tries are 1, 2, 4, 8 and then always 8 seconds apart, and 1 again after a good one."""
+        watching = self.watching()
+        self.line.error = ConnectionRefusedError()
+        self.streams.stop()
+        watching.settle()
+        waits = []
+        for _ in range(6):
+            link = watching.watch.link
+            waits.append(link.retry_at - self.clock.seconds())
+            self.clock.advance(waits[-1])
+        self.assertEqual(waits, [*WAITS, WAITS[-1], WAITS[-1]])
+        self.assertEqual(watching.watch.link.problem, "it refuses connections")
+        self.line.error = None
+        self.restart()
+        watching.later(8.0)
+        self.assertTrue(watching.watch.link.live)
+        self.streams.stop()
+        watching.settle()
+        self.assertEqual(watching.watch.link.retry_at - self.clock.seconds(), 1.0)
 
     def test_never(self) -> None:
         """At the start it is said why there is none."""
-
-        async def refuse() -> None:
-            server = ScriptedManagement()
-            async with server.serving():
-                pass
-            for host, problem in (
-                ("127.0.0.1", "connection refused"),
-                ("localhost", "connection refused"),
-            ):
-                watching = _Watching(Address(host, server.address.port))
-                async with watching.running() as watch:
-                    await until(lambda watch=watch: watch.link.problem)
-                    self.assertEqual(watch.link.problem, problem)
-                    self.assertFalse(watch.link.ever)
-
-        run_bounded(refuse())
+        for error, problem in (
+            (ConnectionRefusedError(), "it refuses connections"),
+            (DNSLookupError("no address found for the name x"), "no address found for the name x"),
+        ):
+            self.line.error = error
+            link = self.watching().watch.link
+            self.assertEqual((link.live, link.ever, link.problem), (False, False, problem))
 
     def test_token(self) -> None:
         """A token that is missing is told from one that is wrong; the right one is let in."""
-
-        async def refuse() -> None:
-            async with ScriptedManagement().serving() as server:
-                server.token = "secret"
-                for token, refused in ((None, "no token"), ("other", "wrong token")):
-                    async with _Watching(server.address, token).running() as watch:
-                        await until(lambda watch=watch: watch.link.problem)
-                        self.assertEqual(watch.link.refused, refused)
-                        self.assertEqual(watch.link.problem, "401 a token is needed")
-                async with _Watching(server.address, "secret").running() as watch:
-                    await until(lambda: watch.link.live)
-                    self.assertEqual(watch.link.refused, "")
-
-        run_bounded(refuse())
-
-    def test_nonsense(self) -> None:
-        """What is no HTTP, no JSON or another thing is said, and tried again."""
-
-        async def confuse() -> None:
-            for answer, problem in (
-                (b"!SSH-2.0-OpenSSH_9\r\n", "what answers there speaks no HTTP"),
-                (b"!" * 70000, "what answers there speaks no HTTP"),
-                (b"{", "what answers there is no balancer that this version understands"),
-                ({"points": 7}, "what answers there is no balancer that this version understands"),
-            ):
-                async with ScriptedManagement().serving() as server:
-                    server.answers["/api/v1/history"] = answer
-                    async with _Watching(server.address).running() as watch:
-                        await until(lambda watch=watch: watch.link.problem)
-                        self.assertEqual(watch.link.problem, problem)
-
-        run_bounded(confuse())
+        self.serve(token="secret")
+        self.line.lead_to(self.resource)
+        for token, refused in ((None, "no token"), ("other", "wrong token")):
+            link = self.watching(token).watch.link
+            self.assertEqual((link.live, link.refused), (False, refused))
+            self.assertIn("it answers 401", link.problem)
+        self.assertTrue(self.watching("secret").watch.link.live)
 
 
-class SteerTests(SynchronousTestCase):
+class SilentTests(WatchCase):
+    """Nobody says that there is nobody."""
+
+    def test_no_answer(self) -> None:
+        """A server that takes the connection and says nothing is given up soon."""
+        self.line.lead_to(Mute())
+        watching = self.watching()
+        watching.later(PATIENCE - 0.5)
+        self.assertTrue(watching.watch.link.fresh)
+        watching.later(0.5)
+        self.assertEqual(watching.watch.link.problem, f"nothing came for {PATIENCE:g} s")
+
+    def test_half_open(self) -> None:
+        """A stream that is open and silent is lost, though all else is answered."""
+        other = Scripted()
+        other.stream("agents", {"agents": []})
+        self.line.lead_to(other)
+        watching = self.watching()
+        watching.later(SILENCE - 0.5)
+        self.assertTrue(watching.watch.link.live)
+        watching.later(0.5)
+        link = watching.watch.link
+        self.assertEqual((link.live, link.problem), (False, f"nothing came for {SILENCE:g} s"))
+
+    def test_quiet(self) -> None:
+        """A balancer where nothing happens keeps a stream alive."""
+        self.assertLess(KEEP_ALIVE, SILENCE)
+        watching = self.watching()
+        watching.later(3 * SILENCE)
+        self.assertTrue(watching.watch.link.live)
+
+
+class ForeignTests(WatchCase):
+    """Something else answers at that address."""
+
+    def problem(self, **fields: Any) -> str:
+        """What is said of a server that answers so."""
+        self.line.lead_to(Scripted(**fields))
+        watching = self.watching()
+        watching.settle()
+        self.assertFalse(watching.watch.link.live or watching.watch.link.ever)
+        return watching.watch.link.problem
+
+    def test_other_servers(self) -> None:
+        """Pages, errors and redirects of others are said, and are none of a balancer's."""
+        page = b"<!doctype html>\n<p>hello\n\n"
+        said = b'{"error":{"message":"it is stopping"}}'
+        for status, body, problem in (
+            (200, page, STRANGE),
+            (200, b"", STRANGE),
+            (200, b'{"agents":7}', STRANGE),
+            (404, page, "it answers 404 Not Found"),
+            (302, b"", "it answers 302 Found"),
+            (503, said, "it answers 503 it is stopping"),
+            (403, b'{"error":"no"}', "it answers 403 Forbidden"),
+            (599, b"\xff", "it answers 599"),
+            (500, b"x" * 5_000_000, "its answer has more than 4194304 bytes"),
+        ):
+            self.assertEqual(self.problem(status=status, body=body), problem, (status, body[:20]))
+
+    def test_other_events(self) -> None:
+        """So are streams of something else."""
+        for data, problem in (
+            (b"{", STRANGE),
+            (b'"\xff"', STRANGE),
+            (b'{"agents":[{"agent_id":7}]}', STRANGE),
+        ):
+            body, kind = b"event: snapshot\ndata: %s\n\n" % data, "text/event-stream"
+            self.assertEqual(self.problem(body=body, kind=kind), problem, data)
+        body = b"data: {}\n\nevent: news\ndata: 7\n\n"
+        ended = "the balancer ended the stream"
+        self.assertEqual(self.problem(body=body, kind="text/event-stream"), ended)
+
+
+class SteerTests(WatchCase):
     """Draining and resuming."""
 
     def test_steer(self) -> None:
-        """It is one POST; what goes wrong is said."""
-
-        async def steer() -> None:
-            async with ScriptedManagement().serving() as server:
-                watch = _Watching(server.address).watch
-                self.assertEqual(await watch.steer("a1", "drain"), "")
-                self.assertEqual(server.asked, [("POST", "/api/v1/agents/a1/drain")])
-                server.token = "secret"
-                self.assertEqual(await watch.steer("a1", "resume"), "401 a token is needed")
-            self.assertEqual(await watch.steer("a1", "resume"), "connection refused")
-
-        run_bounded(steer())
+        """It is done at once; what goes wrong is said."""
+        self.report("a1", REPORT)
+        watching = self.watching()
+        for deed, draining in (("drain", True), ("resume", False)):
+            steering = Deferred.fromCoroutine(watching.watch.steer("a1", deed))
+            watching.settle()
+            self.assertEqual(self.successResultOf(steering), "")
+            self.assertEqual([a["draining"] for a in self.agents()], [draining])
+        for agent_id, error, problem in (
+            ("nobody", None, "it answers 404"),
+            ("a1", ConnectionRefusedError(), "it refuses connections"),
+        ):
+            self.line.error = error
+            steering = Deferred.fromCoroutine(watching.watch.steer(agent_id, "drain"))
+            watching.settle()
+            self.assertIn(problem, self.successResultOf(steering))

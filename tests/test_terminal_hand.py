@@ -106,7 +106,7 @@ class KeyTests(SynchronousTestCase):
         """`c` copies what mends the marked agent, if something is to be mended."""
         after, deed = _press(scene(troubled_fleet()), "c")
         self.assertEqual(deed, Deed("copy", "--local-llamacpp-api-key-file FILE"))
-        self.assertIn("Copied: --local-llamacpp", after.choices.note)
+        self.assertIn("lets it: --local-llamacpp", after.choices.note)
         after, deed = _press(scene(troubled_fleet(), selected="id0001"), "c")
         self.assertEqual((after.choices.note, deed), ("Nothing to mend at gpu-01.", None))
 
@@ -121,7 +121,33 @@ class KeyTests(SynchronousTestCase):
         self.assertTrue(_choices("m").map)
         self.assertFalse(_choices("m", "m").map)
         self.assertTrue(_choices("a").ascii)
+        self.assertEqual([_choices(*"w" * n).minutes for n in range(4)], [15, 5, 1, 15])
+        self.assertTrue(_choices("L").log)
+        self.assertFalse(_choices("L", "L").log)
         self.assertEqual([_choices(*"s" * n).sort for n in (1, 2, 3)], ["load", "name", "trouble"])
+
+    def test_ascii_only(self) -> None:
+        """A terminal that shows nothing else is not sent anything else."""
+        choices = _choices("a", ascii=True, ascii_only=True)
+        self.assertTrue(choices.ascii)
+        self.assertIn("plain ASCII characters only", choices.note)
+
+    def test_first_steps(self) -> None:
+        """While there is no agent, 1, 2 and 3 copy what makes one, in one line; later nothing."""
+        for key, word in (("1", "llama-server "), ("2", "paddler agent "), ("3", "curl ")):
+            _, deed = _press(scene(fleet_of([])), key)
+            assert deed is not None
+            self.assertEqual(deed.kind, "copy")
+            self.assertTrue(deed.of.startswith(word))
+            self.assertNotIn("\n", deed.of)
+            self.assertIsNone(_press(scene(troubled_fleet()), key)[1])
+
+    def test_paste(self) -> None:
+        """What is pasted is typed, without what is no text, and not without end."""
+        shown = _press(scene(troubled_fleet()), "/")[0]
+        for pasted, typed in (("gpu-\n\x1b01", "gpu-01"), ("x" * 9999, "x" * 200)):
+            after, _ = pressed("paste", pasted, shown, draw(shown, 80, 24))
+            self.assertEqual(after.choices.typed, typed)
 
     def test_quit(self) -> None:
         """`q` ends it, and Ctrl-C even where a text is asked for."""

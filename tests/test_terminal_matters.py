@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from paddler import values
 from paddler.scheduling.slots import State
 from paddler.scheduling.views import AgentView
-from paddler.terminal.counting import Counts
-from paddler.terminal.fleet import Agent, Issue, Queue
+from paddler.terminal.agent import Agent, Issue
+from paddler.terminal.fleet import Counts, Queue
 from paddler.terminal.matters import fleet_matters, matters
 from paddler.terminal.scene import Link
 from paddler.terminal.words import ISSUES, STATES
@@ -75,11 +75,11 @@ class LinkTests(SynchronousTestCase):
         """It says since when, why, when it is tried again, and which option gives a token."""
         lost = Link(ever=True, since=NOW - 8, retry_at=NOW + 3, problem="x")
         cases = (
-            (lost, "Connection lost 8 s ago, next try in 3 s."),
+            (lost, "Connection lost 8 s ago, trying again in 3 s."),
             (Link(), "Connecting."),
             (
-                Link(retry_at=NOW + 2, problem="connection refused"),
-                "Cannot connect: connection refused; next try in 2 s.",
+                Link(retry_at=NOW + 2, problem="it refuses connections"),
+                "No connection, trying again in 2 s: it refuses connections.",
             ),
             (
                 attrs.evolve(lost, refused="no token"),

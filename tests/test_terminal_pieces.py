@@ -5,9 +5,25 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from rich.cells import cell_len
+from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from paddler.terminal.figures import clip, columns_of, cut, many, pad, port_in, seconds, span, wrap
+from paddler.terminal.figures import (
+    clean,
+    clip,
+    columns_of,
+    count,
+    cut,
+    many,
+    pad,
+    plain,
+    port_in,
+    seconds,
+    span,
+    waited,
+    wrap,
+)
 from paddler.terminal.glyphs import ASCII, BLOCKS, columns, sparkline
 from paddler.terminal.settings import DashboardOptions
 from paddler.values import Address
@@ -21,8 +37,8 @@ class FigureTests(SynchronousTestCase):
     def test_seconds(self) -> None:
         """A time that is looked at closely has two digits, or three."""
         for value, expected in (
-            (None, "–"),
-            (float("nan"), "–"),
+            (None, "none"),
+            (float("nan"), "none"),
             (-1.0, "0 ms"),
             (0.0, "0 ms"),
             (0.38, "380 ms"),
@@ -31,7 +47,7 @@ class FigureTests(SynchronousTestCase):
             (9.96, "10 s"),
             (41.2, "41 s"),
             (119.6, "120 s"),
-            (300.0, "5 min"),
+            (1300.0, "1,300 s"),
         ):
             self.assertEqual(seconds(value), expected)
 
@@ -39,19 +55,22 @@ class FigureTests(SynchronousTestCase):
         """A time that passes is told in its two largest units."""
         for value, expected in (
             (0.9, "0 s"),
-            (119.9, "119 s"),
+            (89.9, "89 s"),
             (130.0, "2 min"),
-            (7200.0, "2 h"),
+            (7200.0, "2 h 0 min"),
             (11100.0, "3 h 5 min"),
             (532800.0, "6 d 4 h"),
-            (172800.0, "2 d"),
         ):
             self.assertEqual(span(value), expected)
 
+    def test_waited(self) -> None:
+        """How long somebody waits has no digits that dance."""
+        self.assertEqual([waited(s) for s in (0.38, 6.9, 100)], ["under 1 s", "6 s", "1 min"])
+
     def test_many(self) -> None:
-        """One is one, and thousands have commas."""
-        self.assertEqual([many(n, "agent") for n in (0, 1, 2)], ["0 agents", "1 agent", "2 agents"])
-        self.assertEqual(many(1234, "query", "queries"), "1,234 queries")
+        """One is one, and thousands have commas; a limit has the decimals that it was given."""
+        self.assertEqual([many(n, "agent") for n in (1, 2000)], ["1 agent", "2,000 agents"])
+        self.assertEqual([count(n) for n in (60.0, 0.5, 1200.0)], ["60", "0.5", "1,200"])
 
     def test_fits(self) -> None:
         """What is clipped, cut, filled or wrapped never has more columns than it may."""
@@ -62,6 +81,9 @@ class FigureTests(SynchronousTestCase):
             "é́x" * 9,
             "",
             "a b c",
+            "\x1b[2Jx\x00",
+            "\U0001f3f3\ufe0f\u200d\U0001f308 \U0001f1e9\U0001f1ea \U0001f44d\U0001f3fd",
+            "\u0e1c\u0e39\u0e49 \u0915\u094d\u0937\u093f \u1100\u1161",
         ):
             for width in range(20):
                 self.assertLessEqual(columns_of(clip(text, width)), width)
@@ -72,6 +94,24 @@ class FigureTests(SynchronousTestCase):
                     self.assertTrue(all(columns_of(line) <= width for line in wrap(text, width)))
         self.assertEqual(clip("llama-3.1-8b-instruct-q5", 18), "llama-3.1-8b…ct-q5")
         self.assertEqual(cut("one two three", 9), "one two…")
+
+    def test_clean(self) -> None:
+        """What steers a terminal is shown, what terminals don't agree on is left out."""
+        for text, shown in (
+            ("gpu-01", "gpu-01"),
+            ("\x1b]52;c;aGk=\x07", "?]52;c;aGk=?"),
+            ("a\u202eb\u2066c\u200bd", "a?b?c?d"),
+            ("\u2601\ufe0f\U0001f44d\U0001f3fd", "\u2601\U0001f44d"),
+            ("\U0001f1e9\U0001f1ea", "DE"),
+            ("e" + "\u0301" * 50, "e\u0301\u0301"),
+            ("\u65e5\u672c", "\u65e5\u672c"),
+        ):
+            self.assertEqual(clean(text), shown)
+            self.assertEqual(columns_of(text), cell_len(shown))
+
+    def test_plain(self) -> None:
+        """ASCII of as many columns."""
+        self.assertEqual(plain("gpu \u65e5e\u0301"), "gpu ??e")
 
     def test_wrap(self) -> None:
         """Lines are broken at blanks, and a word only where it must be."""
@@ -106,8 +146,16 @@ class GlyphTests(SynchronousTestCase):
         self.assertEqual(sparkline(values, 8, 10, BLOCKS).index("█"), 3)
 
     def test_columns(self) -> None:
-        """A chart has as many lines as it should, filled from below."""
+        """A chart has as many lines as it should, filled from below, and all of its width."""
         self.assertEqual(columns([4, 8, 12], 12, 3, 3, BLOCKS), ["  █", " ██", "███"])
+        self.assertEqual(columns([4, None], 8, 4, 1, BLOCKS), ["▄▄  "])
+        self.assertEqual(columns([], 8, 4, 1, BLOCKS), ["    "])
+
+    def test_logarithmic(self) -> None:
+        """On a logarithmic scale what is a hundred times less can still be told from nothing."""
+        values = [0.0001, 0.01, 0.1, 1.0]
+        self.assertEqual(columns(values, 1.0, 4, 1, BLOCKS, 3), ["▁▃▅█"])
+        self.assertEqual(columns(values, 1.0, 4, 1, BLOCKS), ["▁▁▁█"])
 
     def test_told_apart(self) -> None:
         """In both sets every kind of slot has its own character."""
@@ -132,6 +180,13 @@ class SettingsTests(SynchronousTestCase):
         settings = self.parsed().settings()
         self.assertEqual(settings.management, Address("127.0.0.1", 8085))
         self.assertEqual((settings.token, settings.ascii), (None, False))
+
+    def test_underscore(self) -> None:
+        """A name with an underscore is as good as any, but for https."""
+        self.assertEqual(self.parsed("--management-host=a_b").settings().management.host, "a_b")
+        options = self.parsed("--management-host=a_b", "--management-scheme=https")
+        with self.assertRaisesRegex(UsageError, "--management-host: got 'a_b'; with https"):
+            options.settings()
 
     def test_all(self) -> None:
         """Each option has its place, and the token is in no picture of them."""

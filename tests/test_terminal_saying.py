@@ -5,11 +5,14 @@ from __future__ import annotations
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from paddler.terminal.counting import Counts
-from paddler.terminal.fleet import Fleet, Issue, Queue
+from paddler.terminal.agent import Issue
+from paddler.terminal.fleet import Counts, Fleet, Queue
+from paddler.terminal.past import History, Point
 from paddler.terminal.saying import (
+    brief_of,
     detail_of,
     drain_question,
+    drain_warning,
     fix_of,
     gist_of,
     meaning_of,
@@ -59,11 +62,11 @@ class VerdictTests(SynchronousTestCase):
             ),
             (
                 fleet_of(full, queue=nine),
-                "Full: 12 of 12 slots busy. 9 requests waiting, the oldest for 6.2 s.",
+                "Full: 12 of 12 slots busy. 9 requests waiting, the oldest for 6 s.",
             ),
             (
                 fleet_of([agent(1, in_flight=1)], queue=_waiting(1, 0.38)),
-                "1 of 4 slots busy. 1 request waiting, the oldest for 380 ms.",
+                "1 of 4 slots busy. 1 request waiting, the oldest for under 1 s.",
             ),
             (fleet_of([agent(9), *full]), "12 of 16 slots busy. Nobody is waiting."),
         )
@@ -83,24 +86,54 @@ class VerdictTests(SynchronousTestCase):
             self.assertEqual(verdict(fleet, Counts.of(fleet.agents.values(), NOW), NOW)[1], how)
 
     def test_summary(self) -> None:
-        """The sentence below it has the slots, and what a waiting request has to expect."""
-        fleet = troubled_fleet()
-        self.assertEqual(
-            summary(fleet, Counts.of(fleet.agents.values(), NOW)),
-            "31 of 31 slots busy. 33 slots out of reach. A request may wait 60 s before it fails.",
+        """The sentence below it says what follows from the first."""
+        late = _waiting(37, 41)
+        full = [agent(n, "full") for n in range(3)]
+        cases = (
+            (fleet_of([]), "Requests wait for the first agent to join."),
+            (
+                fleet_of([], queue=_waiting(3, 12)),
+                "They are answered as soon as an agent joins, within 60 s of asking; "
+                "after that they fail with 504.",
+            ),
+            (
+                fleet_of([troubled()[4], troubled()[2]]),
+                "2 agents are in trouble; what to do is below.",
+            ),
+            (fleet_of([troubled()[4]]), "One agent is in trouble; what to do is below."),
+            (
+                fleet_of([agent(1, "loading")]),
+                "1 loading model. A request may wait 60 s before it fails.",
+            ),
+            (
+                troubled_fleet(),
+                "31 of 31 slots busy. 33 slots out of reach. "
+                "A request may wait 60 s before it fails.",
+            ),
+            (
+                fleet_of([troubled()[4], *full]),
+                "12 of 12 slots busy. 4 slots out of reach.",
+            ),
+            (fleet_of(full, queue=late), "A request may wait 60 s."),
+            (
+                fleet_of([agent(1), agent(2, "full"), agent(3, "draining", draining=True)]),
+                "1 ready, 1 full, 1 draining.",
+            ),
+            (
+                fleet_of([agent(1)], history=History((Point(NOW, oldest_wait_seconds=3.21),))),
+                "1 ready. Longest wait in 15 minutes: 3.2 s.",
+            ),
         )
-        calm = fleet_of([agent(1), agent(2, "full")])
-        self.assertIn("1 ready, 1 full", summary(calm, Counts.of(calm.agents.values(), NOW)))
-        empty = fleet_of([])
-        self.assertIn("first agent", summary(empty, Counts.of([], NOW)))
+        for fleet, expected in cases:
+            self.assertEqual(summary(fleet, Counts.of(fleet.agents.values(), NOW)), expected)
 
 
 class AgentTests(SynchronousTestCase):
     """One agent in a word or a line."""
 
     def test_states(self) -> None:
-        """Each state has its word and its small print."""
-        said = {a.agent_name: (state_of(a), detail_of(a, NOW)) for a in troubled()}
+        """Each state has its word and its small print, which is shorter in a row."""
+        said = {a.agent_name: (state_of(a), brief_of(a, NOW)) for a in troubled()}
         self.assertEqual(
             said,
             {
@@ -118,6 +151,19 @@ class AgentTests(SynchronousTestCase):
                 "gpu-12": ("Loading model", ""),
             },
         )
+
+    def test_details(self) -> None:
+        """Where there is room the small print is a sentence's end."""
+        tried = agent(1, "quarantined", quarantined_until=NOW - 1)
+        served = agent(1, issues=(Issue("unauthorized", NOW),))
+        for found, detail, brief in (
+            (troubled()[4], "for 2 min", "2 min"),
+            (troubled()[6], "back in 17 s", "17 s"),
+            (troubled()[7], "3 answers left", "3 left"),
+            (tried, "one request tries it next", "tried next"),
+            (served, "wants a key", "wants a key"),
+        ):
+            self.assertEqual((detail_of(found, NOW), brief_of(found, NOW)), (detail, brief))
 
     def test_drained(self) -> None:
         """An agent that was drained is no trouble, even when it has been stopped since."""
@@ -182,6 +228,19 @@ class AgentTests(SynchronousTestCase):
         self.assertEqual(issue and issue.issue, "bad_json")
         self.assertEqual(state_of(several), "Not llama-server?")
 
+    def test_nearer(self) -> None:
+        """Of two who get no answer the agent is believed, which is beside the llama-server."""
+        both = (Issue("unreachable", NOW, "balancer"), Issue("unreachable", NOW, "agent"))
+        issue = agent(1, "unreachable", issues=both).trouble(NOW)
+        assert issue is not None
+        self.assertIn("Not even its agent", meaning_of(agent(1), issue))
+
+    def test_no_issue(self) -> None:
+        """A state that is trouble is trouble without an issue, too; others are not."""
+        for state, expected in (("stale", "stale"), ("unreachable", "unreachable"), ("new", None)):
+            issue = agent(1, state).trouble(NOW)
+            self.assertEqual(issue and issue.issue, expected)
+
     def test_loading(self) -> None:
         """Loading a model is nobody's job before it has lasted ten minutes."""
         for ago, expected in ((599, None), (601, "loading")):
@@ -198,20 +257,38 @@ class AgentTests(SynchronousTestCase):
             self.assertIn(f"--port {port}", fix_of(found, NOW))
 
     def test_drain_question(self) -> None:
-        """The question says what ends and what stays, and warns of the last one."""
+        """The question says what ends and what stays; its end is never cut off."""
         fleet = troubled_fleet()
-        counts = Counts.of(fleet.agents.values(), NOW)
+        first = fleet.agents["id0001"]
         self.assertEqual(
-            drain_question(fleet.agents["id0001"], fleet, counts),
-            "Drain gpu-01? 4 running answers finish, 27 of 31 slots stay. y/N",
+            drain_question(first, fleet, 80),
+            "Drain gpu-01? 4 running answers finish, 24 of 28 slots stay. y/N",
         )
-        alone = fleet_of([agent(1)])
-        self.assertEqual(
-            drain_question(alone.agents["id0001"], alone, Counts.of(alone.agents.values(), NOW)),
-            "Drain gpu-01? The last one; new requests wait 60 s, then fail. y/N",
-        )
+        self.assertEqual(drain_question(first, fleet, 50), "Drain gpu-01? 24 of 28 slots stay. y/N")
+        for columns in range(12, 80):
+            question = drain_question(attrs.evolve(first, agent_name="n" * 90), fleet, columns)
+            self.assertTrue(question.endswith("? y/N"))
+            self.assertLessEqual(len(question), columns)
         two = fleet_of([agent(1, in_flight=1), agent(2)])
         self.assertIn(
             "1 running answer finishes, 4 of 8 slots stay",
-            drain_question(two.agents["id0001"], two, Counts.of(two.agents.values(), NOW)),
+            drain_question(two.agents["id0001"], two, 80),
         )
+
+    def test_drain_warning(self) -> None:
+        """Of the last one that takes requests it is said, though answers run elsewhere, too."""
+        last = (
+            "This is the last agent taking requests. New ones will wait 60 s, then fail with 504."
+        )
+        busy = agent(2, "draining", in_flight=3, draining=True)
+        silent = agent(3, "stale", in_flight=2, issues=(Issue("stale", NOW, "balancer"),))
+        for others, waits, warning in (
+            ([], 0, last),
+            ([busy, silent], 0, last),
+            ([agent(4)], 0, ""),
+            ([agent(4, "full")], 1, "1 request is waiting already and will wait longer."),
+        ):
+            fleet = fleet_of([agent(1), *others], queue=_waiting(waits, 1.0))
+            self.assertEqual(drain_warning(fleet.agents["id0001"], fleet, 100), warning)
+            self.assertLessEqual(len(drain_warning(fleet.agents["id0001"], fleet, 40)), 50)
+        self.assertEqual(drain_warning(silent, fleet_of([silent]), 100), "")

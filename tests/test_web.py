@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from OpenSSL.SSL import Error as SSLError
+from service_identity import VerificationError
 from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.error import (
@@ -233,6 +235,19 @@ class HttpCallerTests(SynchronousTestCase):
             self.agent.flush()
             self.successResultOf(asking)
             self.assertEqual(pool.closed, closed)
+
+    def test_tls(self) -> None:
+        """What is wrong with TLS is said in words."""
+        routines = [("SSL routines", "", "certificate verify failed")]
+        for error, problem in (
+            (SSLError(routines), "TLS failed: certificate verify failed"),
+            (SSLError([]), "TLS failed: the handshake failed"),
+            (SSLError(-1, "Unexpected EOF"), "TLS failed: the handshake failed"),
+            (VerificationError([]), "TLS failed: its certificate is for another host"),
+        ):
+            agent = FailingAgent(ResponseNeverReceived([Failure(error)]))
+            outcome = self.successResultOf(self.caller(agent).call("GET", "/"))
+            self.assertEqual(outcome, NoAnswer("lost", problem))
 
     def test_close(self) -> None:
         """With nothing kept there is nothing to wait for."""

@@ -16,8 +16,8 @@ from paddler.agent.settings import AgentOptions, AgentSettings
 from paddler.agent.watching import LlamaWatch
 from paddler.agent.whereabouts import LOOK_EVERY, Whereabouts
 from paddler.ec2 import InstanceMetadata
-from paddler.foreground import on_signals
 from paddler.hosts import settle_hosts
+from paddler.twistd import prepare
 from paddler.web import HttpCaller
 
 __all__ = ["AgentService", "Options", "makeService"]
@@ -136,7 +136,7 @@ def makeService(options: AgentOptions, reactor: Any = None) -> IService:
         from twisted.internet import reactor as the_reactor
 
         reactor = the_reactor
-        on_signals(reactor, reactor.stop, lambda: None)
+        prepare(options, reactor, listens=False)
     settle_hosts(options)
     settings = options.settings()
     for remark in options.remarks:

@@ -11,9 +11,11 @@ from collections.abc import Mapping
 import attrs
 from twisted.python import usage
 
-from paddler.coercions import choice, duration, host_or_key, path_of_secret, port, text
+from paddler.coercions import choice, duration, host_or_key, path_of_secret, port, shaped, text
+from paddler.foreground import SERVICE_SECTIONS
 from paddler.metadata import MetadataKey, MetadataService
 from paddler.options import AWS_IMDSV1, Option, PaddlerOptions
+from paddler.usage_text import Section
 from paddler.values import Address, agent_id_for
 
 __all__ = ["AgentOptions", "AgentSettings", "HostKeys"]
@@ -21,12 +23,14 @@ __all__ = ["AgentOptions", "AgentSettings", "HostKeys"]
 _scheme = choice("http", "https")
 
 
+@shaped("NAME")
 def _name(raw: str) -> str:
     if len(text(raw)) > 128:
         raise ValueError("printable text of 128 characters at most")
     return raw
 
 
+@shaped("DURATION")
 def _interval(raw: str) -> float:
     seconds = duration(raw)
     if not 0.05 <= seconds <= 3600:
@@ -34,6 +38,7 @@ def _interval(raw: str) -> float:
     return seconds
 
 
+@shaped("KEY")
 def _key(raw: str) -> str:
     if not raw or not raw.isascii() or not raw.isprintable() or " " in raw:
         raise ValueError("printable ASCII without spaces")
@@ -84,41 +89,64 @@ class AgentSettings:
 class AgentOptions(PaddlerOptions):
     """The options of `twistd paddler-agent` and `paddler agent`."""
 
-    synopsis = "Usage: paddler-agent [options]"
+    command = "paddler agent"
+    purpose = (
+        "Watch one llama-server, and report its free slots to a balancer. Run one beside each "
+        "llama-server."
+    )
     table = (
         Option(
             "local-llamacpp-host",
             host_or_key,
             "127.0.0.1",
-            "The host on which the agent reaches its llama-server.",
+            "The host on which the agent reaches it.",
+            heading="The llama-server",
         ),
         Option("local-llamacpp-port", port, 8088, "Its port there."),
-        Option("local-llamacpp-scheme", _scheme, "http", "http or https."),
+        Option("local-llamacpp-scheme", _scheme, "http", "How it is spoken to there."),
         Option(
-            "external-llamacpp-host",
-            host_or_key,
+            "local-llamacpp-api-key-file",
+            path_of_secret,
             None,
-            "The host on which the balancer reaches the llama-server; aws:metadata:KEY on EC2.",
-            shown="as local",
+            "Holds its API key, for the agent's own look at its slots; or give the key itself in "
+            "PADDLER_LOCAL_LLAMACPP_API_KEY.",
         ),
-        Option("external-llamacpp-port", port, None, "Its port there.", shown="as local"),
-        Option("external-llamacpp-scheme", _scheme, None, "http or https.", shown="as local"),
         Option(
             "local-llamacpp-api-key",
             _key,
             None,
-            "llama-server's API key, for the agent's own probes only. Better given in a file.",
+            "That key itself, for everyone to see who lists processes.",
             secret=True,
         ),
-        Option("local-llamacpp-api-key-file", path_of_secret, None, "A file that holds that key."),
-        Option("management-host", host_or_key, "127.0.0.1", "The balancer's management host."),
-        Option("management-port", port, 8085, "The balancer's management port."),
-        Option("management-scheme", _scheme, "http", "http or https."),
+        Option(
+            "external-llamacpp-host",
+            host_or_key,
+            None,
+            "The host on which the balancer reaches it.",
+            shown="as local",
+        ),
+        Option("external-llamacpp-port", port, None, "Its port there.", shown="as local"),
+        Option(
+            "external-llamacpp-scheme",
+            _scheme,
+            None,
+            "How it is spoken to there.",
+            shown="as local",
+        ),
+        Option(
+            "management-host",
+            host_or_key,
+            "127.0.0.1",
+            "The balancer's --management-host, as this machine reaches it.",
+            heading="The balancer",
+        ),
+        Option("management-port", port, 8085, "Its --management-port."),
+        Option("management-scheme", _scheme, "http", "How it is spoken to."),
         Option(
             "management-token-file",
             path_of_secret,
             None,
-            "A file that holds the management server's bearer token.",
+            "Holds its bearer token; or give the token itself in PADDLER_MANAGEMENT_TOKEN.",
         ),
         Option(
             "name",
@@ -126,15 +154,20 @@ class AgentOptions(PaddlerOptions):
             None,
             "What the agent is called wherever it is shown.",
             shown="HOST:EXTERNAL_PORT",
+            heading="Reporting",
         ),
-        Option(
-            "reporting-interval",
-            _interval,
-            1.0,
-            "The time from one report to the next (a duration).",
-            shown="1s",
-        ),
+        Option("reporting-interval", _interval, 1.0, "From one report to the next."),
         AWS_IMDSV1,
+    )
+    sections = (
+        *SERVICE_SECTIONS,
+        Section(
+            "Examples",
+            (
+                ("", "paddler agent --external-llamacpp-host 10.0.0.2 --management-host 10.0.0.1"),
+                ("", "twistd --pidfile /run/a.pid paddler-agent --management-host 10.0.0.1"),
+            ),
+        ),
     )
 
     def postOptions(self) -> None:

@@ -12,10 +12,12 @@ from paddler.scheduling.trust import Fault
 
 __all__ = ["AccessLog"]
 
-#: Of a path's signs, those that may go into a log.
+#: Signs of a method or a path that may not go into a log, and as much as may of its length.
 _ODD = re.compile(r"[^\x21-\x7e]")
-#: Of its length, as much.
 _LONGEST = 200
+#: What may stand around a path where keys are found: a proxy's client writes a whole address,
+#: with the user's name and password; a query may come behind a '?' that was escaped.
+_AROUND = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/]*|(?:[?#]|%3[fF]).*$", re.DOTALL)
 
 
 @attrs.define(eq=False)
@@ -34,8 +36,8 @@ class AccessLog:
             "{request_id} {method} {path} {status} {agent} {how}: wait {wait} s, "
             "first byte {ttfb} s, in all {duration} s, {bytes} bytes, {tries} tries",
             request_id=request.request_id,
-            method=request.method,
-            path=_ODD.sub("?", request.path)[:_LONGEST],
+            method=_shown(request.method),
+            path=_shown(_AROUND.sub("", request.path)),
             status=request.code,
             agent=request.agent or "-",
             how="cut" if request.cut else how,
@@ -48,6 +50,10 @@ class AccessLog:
 
     def retried(self, reason: Fault) -> None:
         """See `Ledger`; the exchange says it itself."""
+
+
+def _shown(text: str) -> str:
+    return _ODD.sub("?", text)[:_LONGEST]
 
 
 def _seconds(seconds: float | None) -> float | None:

@@ -8,7 +8,7 @@ import attrs
 
 from paddler.scheduling.trust import Fault
 
-__all__ = ["Account", "Finished", "Ledger", "Ledgers", "Phase"]
+__all__ = ["Account", "Finished", "Ledger", "Ledgers", "Phase", "refused"]
 
 #: Where a client was when it left: in line; at a server that had sent nothing yet; in its answer.
 Phase = Literal["waiting", "prefill", "streaming"]
@@ -21,11 +21,12 @@ class Finished:
     :param request_id: the client's id for it, or ours.
     :param path: its path, as it came, without the query.
     :param code: the status that the client was sent; 0: it was sent none.
-    :param agent: whose llama-server answered; None: the balancer did, or nobody.
+    :param agent: whose llama-server had it when it ended; None: none had, so that the balancer
+        answered or nobody did.
     :param waited: seconds in line, all its times there together; None: it needed no slot.
     :param first_byte: seconds from its arrival to the first byte of the answer's body.
     :param seconds: from its arrival to its end.
-    :param sent: bytes of the answer's body.
+    :param sent: bytes of the answer's body, the balancer's own errors included.
     :param tries: upstreams that it was sent to.
     :param left: where its client was when it left; None: it did not.
     :param cut: its answer ended before it was whole.
@@ -43,6 +44,39 @@ class Finished:
     tries: int
     left: Phase | None
     cut: bool
+
+    @property
+    def status(self) -> str:
+        """The code in a word. A server may send any number; what is none of HTTP's is `other`,
+        so that nobody has to count by more words than HTTP has.
+        """
+        return str(self.code) if not self.code or 100 <= self.code < 600 else "other"
+
+    @property
+    def good(self) -> bool:
+        """The client was sent a status that is no error."""
+        return 100 <= self.code < 400
+
+
+def refused(request_id: str, method: bytes, path: bytes, code: int, sent: int) -> Finished:
+    """A request that was refused before it was here, whole: it never ran and never waited.
+
+    :param path: the request target, or as much as is known of it.
+    """
+    return Finished(
+        request_id=request_id,
+        method=method.decode("latin-1"),
+        path=path.partition(b"?")[0].decode("latin-1"),
+        code=code,
+        agent=None,
+        waited=None,
+        first_byte=None,
+        seconds=0.0,
+        sent=sent,
+        tries=0,
+        left=None,
+        cut=False,
+    )
 
 
 class Ledger(Protocol):
@@ -74,7 +108,10 @@ class Ledgers:
 
 @attrs.define(eq=False)
 class Account:
-    """What is known of a request while it runs; times are the clock's seconds."""
+    """What is known of a request while it runs; times are the clock's seconds.
+
+    The clock may be set back meanwhile; nothing has lasted less than no time for that.
+    """
 
     request_id: str
     method: str
@@ -96,8 +133,12 @@ class Account:
     def waits_no_more(self, now: float) -> None:
         """It leaves the line."""
         if self.waiting_since is not None:
-            self.waited = (self.waited or 0.0) + now - self.waiting_since
+            self.waited = (self.waited or 0.0) + max(0.0, now - self.waiting_since)
             self.waiting_since = None
+
+    def taken_back(self) -> None:
+        """The upstream that had it failed it, and it is sent to another if there is one."""
+        self.agent = None
 
     def finished(self, now: float, *, client_left: bool) -> Finished:
         """All of it, now that it has ended."""
@@ -111,8 +152,8 @@ class Account:
             code=self.code,
             agent=self.agent,
             waited=self.waited,
-            first_byte=None if first is None else first - self.arrived_at,
-            seconds=now - self.arrived_at,
+            first_byte=None if first is None else max(0.0, first - self.arrived_at),
+            seconds=max(0.0, now - self.arrived_at),
             sent=self.sent,
             tries=self.tries,
             left=left,

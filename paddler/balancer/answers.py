@@ -27,6 +27,7 @@ from paddler.errors import (
 )
 
 __all__ = [
+    "INTERNAL_ERROR",
     "JSON",
     "STATUS",
     "error_answer",
@@ -72,6 +73,10 @@ def status_of(error: PaddlerError) -> tuple[int, str]:
 def error_body(code: int, word: str, message: str) -> bytes:
     """An error in llama-server's own shape."""
     return msgspec.json.encode({"error": {"code": code, "message": message, "type": word}})
+
+
+#: What a mistake of ours is answered with.
+INTERNAL_ERROR = error_body(500, "internal_error", "the balancer failed; its log says how")
 
 
 def send_json(request: Request, body: bytes, code: int = 200) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from io import BytesIO
 from typing import IO, Any
 
@@ -14,13 +15,48 @@ from zope.interface import implementer
 
 from paddler.interfaces import IBody
 
-__all__ = ["BOM", "FileBody", "MemoryBody", "Sending", "sending"]
+__all__ = [
+    "BOM",
+    "FileBody",
+    "MemoryBody",
+    "Sending",
+    "content_file",
+    "no_folder_for_files",
+    "sending",
+]
 
 
 #: Some writers begin UTF-8 with it, and llama-server passes over it.
 BOM = b"\xef\xbb\xbf"
 #: Bytes that are read at a time to see how a body begins.
 BLOCK = 4096
+#: Bytes of a body that are not worth a file.
+SMALL = 100_000
+
+
+def content_file(length: int | None) -> IO[bytes]:
+    """Something to keep a request's body in.
+
+    It is a file where the body is, or may be, large. There need not be a folder to put one in:
+    in containers everything may be read-only, and below a root folder of one's own all is missing.
+
+    :param length: its bytes, where they are known.
+    """
+    if length is None or length >= SMALL:
+        try:
+            return tempfile.TemporaryFile()
+        except OSError:
+            pass  # those that wait are counted, wherever they are
+    return BytesIO()
+
+
+def no_folder_for_files() -> str | None:
+    """Why bodies can't be kept in files; None: they can."""
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 @attrs.frozen

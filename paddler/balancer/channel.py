@@ -16,9 +16,11 @@ from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
+from paddler.balancer.accounts import refused
 from paddler.balancer.answers import error_body, retry_after, status_of
 from paddler.balancer.plain import PlainRequest
 from paddler.errors import HeadTooLarge, MalformedRequest, PaddlerError
+from paddler.headers import pairs_of, request_id
 
 if TYPE_CHECKING:
     from paddler.balancer.sites import ConnectionSite
@@ -143,14 +145,20 @@ class Channel(HTTPChannel):
         self.setTimeout(None)
         code, word = status_of(error)
         body = error_body(code, word, str(error))
+        # While a head or a body comes twisted.web keeps the request line here.
+        coming = hasattr(self, "_command")
+        its_id = request_id(pairs_of(self.requests[-1].requestHeaders) if coming else ()).decode()
         head = [
             f"HTTP/1.1 {code} {HTTPStatus(code).phrase}",
+            f"X-Request-Id: {its_id}",
             "Content-Type: application/json",
             f"Content-Length: {len(body)}",
             "Connection: close",
             *(f"{name}: {value}" for name, value in retry_after(error).items()),
         ]
         self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
+        line = (self._command, self._path) if coming else (b"-", b"-")
+        self.site.ledger.finished(refused(its_id, *line, code, len(body)))
         if hasattr(self.transport, "loseWriteConnection"):
             self.transport.loseWriteConnection()
             self._last = self.callLater(LINGER, self.transport.abortConnection)

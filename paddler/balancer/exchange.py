@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from paddler.balancer.accounts import Account
-from paddler.balancer.answers import JSON, error_answer, error_body
+from paddler.balancer.answers import INTERNAL_ERROR, JSON, error_answer
 from paddler.balancer.attempts import Attempt
 from paddler.balancer.faults import fault_in_answer, fault_of
 from paddler.balancer.requests import Destination, Target, destination, target_of, weighed
@@ -198,6 +198,7 @@ class Exchange:
             return
         self._log.info("{problem}; the request goes to another", problem=problem)
         self._common.ledger.retried(fault)
+        self.account.taken_back()
         lease, self._lease = self._lease, None
         if lease is None:
             self._blame(upstream, fault, cause, problem)
@@ -271,7 +272,8 @@ class Exchange:
 
     def attempt_broke(self, failure: Failure) -> None:
         """See `Owner`; its lease does not outlive it."""
-        self._log.failure("while answering {uri}", failure, uri=self.request.uri)
+        # Not by its address, in which clients send keys.
+        self._log.failure("while answering {request}", failure, request=self.account.request_id)
         if self._over:
             return
         attempt, self._attempt = self._attempt, None
@@ -279,17 +281,17 @@ class Exchange:
             attempt.abort()
             self._common.running.discard(attempt)
         self._release()
-        if self.account.code:
-            self.account.cut = True
-            self.request.cut(None)
-            self._end()
-        else:
+        if not self.account.code:
             self.account.code = 500
-            body = error_body(500, "internal_error", "the balancer failed; its log says how")
-            self._end_with(500, body)
+            return self._end_with(500, INTERNAL_ERROR)
+        self.account.cut = True
+        self.request.cut(None)
+        self._end()
 
     def _end_with(self, code: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
         """The whole answer is ours."""
+        if self.account.code and self.request.method != b"HEAD":
+            self.account.sent = len(body)
         self.request.respond(code, (JSON, *headers), body)
         self._end()
 

@@ -11,13 +11,11 @@ from collections import deque
 
 import attrs
 import msgspec
-from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 
 from paddler.balancer.accounts import Finished
 from paddler.balancer.admission import Admission
+from paddler.balancer.ticks import Ticks
 from paddler.scheduling.trust import Fault
 
 __all__ = ["POINTS", "STEP", "Durations", "History", "HistoryService", "Point"]
@@ -46,7 +44,8 @@ class Point:
     :param ttfb_p50: time to first byte of those that were served by a slot: half were faster.
         None: there were none.
     :param ttfb_p95: 95 of 100 were faster.
-    :param errors: answers by their status of 400 and up; `cut`: those that ended too early.
+    :param errors: answers by their status of 400 and up; `cut`: those that ended too early;
+        `other`: those whose status is none of HTTP's.
     """
 
     time: int
@@ -129,8 +128,8 @@ class History:
         growing = self._growing
         if request.code:
             growing.requests += 1
-        if request.code >= 400 or request.cut:
-            word = "cut" if request.cut else str(request.code)
+        if request.cut or (request.code and not request.good):
+            word = "cut" if request.cut else request.status
             growing.errors[word] = growing.errors.get(word, 0) + 1
         elif request.waited is not None and request.first_byte is not None:
             growing.first_bytes.add(request.first_byte)
@@ -168,7 +167,7 @@ class History:
         return msgspec.json.encode({"points": self.points})
 
 
-class HistoryService(Service):
+class HistoryService(Ticks):
     """Looks at the fleet once a second.
 
     :param clock: the time, in Unix seconds.
@@ -176,28 +175,10 @@ class HistoryService(Service):
     :param history: is told.
     """
 
-    _log = Logger()
-
     def __init__(self, clock: IReactorTime, admission: Admission, history: History) -> None:
-        self._clock = clock
+        super().__init__(clock, LOOK_EVERY, "looking at the fleet for the history", self._look)
         self._admission = admission
         self._history = history
-        self._loop: LoopingCall | None = None
-
-    def startService(self) -> None:
-        """Look from now on."""
-        super().startService()
-        loop = self._loop = LoopingCall(self._look)
-        loop.clock = self._clock
-        loop.start(LOOK_EVERY).addErrback(
-            lambda failure: self._log.failure("the history ended although it must not", failure)
-        )
-
-    def stopService(self) -> None:
-        """Look no more."""
-        super().stopService()
-        if self._loop is not None and self._loop.running:
-            self._loop.stop()
 
     def _look(self) -> None:
         fleet, queue = self._admission.fleet(), self._admission.queue()

@@ -136,11 +136,12 @@ def _pieces(admission: Admission, tallies: Tallies) -> Iterator[bytes]:
         family = CounterMetricFamily(
             "paddler_requests_total",
             "Requests that have ended, by the status that was sent (0: none was, as the client "
-            "had gone) and the agent that had the request last (empty: none).",
+            "had gone; other: none of HTTP's) and the agent whose server had the request (empty: "
+            "none had, the balancer answered).",
             labels=("code", "agent"),
         )
         for (code, agent), count in requests[begin : begin + PIECE]:
-            family.add_metric((str(code), agent), count)
+            family.add_metric((code, agent), count)
         text = generate_latest(_Families((family,)))
         # Its help and its type stand before a family once.
         yield text.split(b"\n", 2)[2] if begin else text

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from paddler.balancer.bodies import FileBody
+from paddler.balancer.bodies import FileBody, content_file
 from paddler.errors import BodyTooLarge, MalformedRequest, PaddlerError
 from paddler.headers import AGENT, Pairs, pairs_of, request_id
 from paddler.interfaces import Head, IClientRequest
@@ -48,7 +48,7 @@ class PlainRequest(Request):
         if hosts > 1 or (not hosts and self.channel._version == b"HTTP/1.1"):
             self._refuse(MalformedRequest("a request needs one Host header"))
         elif length is None or self._hold(length):
-            super().gotLength(length)
+            self.content = content_file(length)
 
     def handleContentChunk(self, data: bytes) -> None:
         """Some of the body has come."""

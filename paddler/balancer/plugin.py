@@ -19,6 +19,7 @@ from paddler import __version__
 from paddler.balancer.access import AccessLog
 from paddler.balancer.accounts import Ledger, Ledgers
 from paddler.balancer.admission import Admission
+from paddler.balancer.bodies import no_folder_for_files
 from paddler.balancer.exchanges import Exchanges
 from paddler.balancer.fastlane import loop_of
 from paddler.balancer.history import History, HistoryService
@@ -32,12 +33,13 @@ from paddler.balancer.statsd import StatsdService, gauges
 from paddler.balancer.streams import Streams
 from paddler.balancer.tallies import Tallies
 from paddler.balancer.upstream import AgentHop
-from paddler.descriptors import raise_descriptor_limit
-from paddler.foreground import CannotStart, on_signals
+from paddler.descriptors import most_of, raise_descriptor_limit
+from paddler.foreground import CannotStart
 from paddler.hosts import settle_hosts
-from paddler.logs import json_observer, twistd_log
+from paddler.logs import twistd_json_observer
 from paddler.scheduling.policies import IdleSlots
 from paddler.scheduling.scheduler import Scheduler
+from paddler.twistd import prepare
 
 __all__ = ["BalancerService", "Options", "makeService"]
 
@@ -101,6 +103,7 @@ class BalancerService(Service):
             settings.limits,
             self.bodies,
             self.admission.no_room_for_body,
+            ledgers,
             lane,
         )
         self._streams = Streams.of(self.admission, reactor)
@@ -149,6 +152,8 @@ class BalancerService(Service):
         if self._statsd is not None:
             self._statsd.startService()
         self._raise_descriptor_limit()
+        if (problem := no_folder_for_files()) is not None:
+            self._log.warn("large bodies of requests stay in memory: {problem}", problem=problem)
         self._log.info(
             "paddler {version}: clients on {reverseproxy}, agents and operators on {management}",
             version=__version__,
@@ -158,13 +163,19 @@ class BalancerService(Service):
 
     def _raise_descriptor_limit(self) -> None:
         """Have as many connections as the system allows, and say how many those are."""
-        limit, wanted = raise_descriptor_limit(), self.public.limits
+        most, wanted = most_of(self._reactor), self.public.limits
+        limit = raise_descriptor_limit(most=most)
         self.public.limits = limits = wanted.within(limit)
         if limits.connections < wanted.connections:
             self._log.warn(
                 "{limit} files and connections may be open, so {connections} of clients and not "
-                "{wanted} (--max-connections); raise the limit (ulimit -n, LimitNOFILE=)",
+                "{wanted} (--max-connections); {advice}",
                 limit=limit,
+                advice=(
+                    "the reactor can't wait for more; take another --reactor than select"
+                    if limit == most
+                    else "raise the limit (ulimit -n, LimitNOFILE=)"
+                ),
                 connections=limits.connections,
                 wanted=wanted.connections,
             )
@@ -278,10 +289,8 @@ def makeService(options: BalancerOptions, reactor: Any = None) -> IService:
         from twisted.internet import reactor as the_reactor
 
         reactor = the_reactor
-        on_signals(reactor, reactor.stop, lambda: None)
+        prepare(options, reactor, listens=True)
     settle_hosts(options)
     settings = options.settings()
-    twistd = getattr(options, "parent", None)
-    if twistd is not None and settings.log_json:
-        return BalancerService(settings, reactor, json_observer(twistd_log(twistd, reactor)))
-    return BalancerService(settings, reactor)
+    observer = twistd_json_observer(options.parent, reactor) if settings.log_json else None
+    return BalancerService(settings, reactor, observer)

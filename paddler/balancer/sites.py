@@ -12,6 +12,7 @@ from twisted.web.http import Request
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
+from paddler.balancer.accounts import Ledger, Ledgers
 from paddler.balancer.channel import Channel
 from paddler.balancer.limits import BodyBudget, Limits
 from paddler.balancer.plain import PlainRequest
@@ -31,6 +32,7 @@ class ConnectionSite(Site):
     :param name: what the log calls it.
     :param bodies: counts the bodies that wait.
     :param no_room: makes the error for a body that `bodies` has no room for.
+    :param ledger: told of requests that are refused before they are here.
     :param lane: takes the port's connections first, a `FastLane`; None: there is none.
     """
 
@@ -47,6 +49,7 @@ class ConnectionSite(Site):
         limits: Limits,
         bodies: BodyBudget | None = None,
         no_room: Callable[[], PaddlerError] | None = None,
+        ledger: Ledger | None = None,
         lane: Any = None,
     ) -> None:
         super().__init__(
@@ -56,6 +59,7 @@ class ConnectionSite(Site):
         self.limits = limits
         self.bodies = bodies or BodyBudget()
         self.no_room = no_room or (lambda: QueueFull(self.bodies.limit or 0, unit="bytes"))
+        self.ledger = ledger or Ledgers()
         self._lane = lane
         self._port: Any = None
         self._channels: set[Any] = set()

@@ -10,15 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import attrs
-from twisted.application.service import Service
-from twisted.internet.abstract import isIPv6Address
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.error import CannotListenError, DNSLookupError
 from twisted.internet.protocol import DatagramProtocol
-from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 
 from paddler.balancer.admission import Admission
+from paddler.balancer.ticks import Ticks
 from paddler.dialing import look_up
 
 __all__ = ["StatsdService", "StatsdSettings", "datagrams", "gauges"]
@@ -73,7 +71,7 @@ def gauges(admission: Admission) -> dict[str, int]:
     }
 
 
-class StatsdService(Service):
+class StatsdService(Ticks):
     """Reports at each interval, and once more at the end.
 
     :param reactor: sends, keeps the time and looks names up.
@@ -81,11 +79,10 @@ class StatsdService(Service):
     :param read: reads the gauges.
     """
 
-    _log = Logger()
-
     def __init__(
         self, reactor: Any, settings: StatsdSettings, read: Callable[[], Mapping[str, int]]
     ) -> None:
+        super().__init__(reactor, settings.interval, "reporting to StatsD", self._report)
         self._reactor = reactor
         self._settings = settings
         self._read = read
@@ -94,25 +91,12 @@ class StatsdService(Service):
         self._looking: Deferred[None] = succeed(None)
         self._trouble: str | None = None
         self._port: Any = None
+        self._closed: Deferred[None] = succeed(None)
         self._sender = DatagramProtocol()
-        self._loop: LoopingCall | None = None
-
-    def startService(self) -> None:
-        """Report from now on."""
-        super().startService()
-        loop = self._loop = LoopingCall(self._report)
-        loop.clock = self._reactor
-        loop.start(self._settings.interval).addErrback(
-            lambda failure: self._log.failure(
-                "reports to StatsD ended although they must not", failure
-            )
-        )
 
     def stopService(self) -> Deferred[None]:
         """Report once more, and no more; fires when the socket is closed."""
         super().stopService()
-        if self._loop is not None and self._loop.running:
-            self._loop.stop()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -120,8 +104,11 @@ class StatsdService(Service):
             # A first look-up that is still under way is worth a moment's wait.
             await self._looking.addTimeout(PATIENCE, self._reactor, lambda *_: None)
         self._looking.cancel()
-        self._send()
-        await self._close()
+        try:
+            self._send()
+        finally:
+            self._close()
+            await self._closed
 
     def _report(self) -> None:
         now, last = self._reactor.seconds(), self._looked_up_at
@@ -134,17 +121,16 @@ class StatsdService(Service):
     async def _look_up(self) -> None:
         """Find out where the host is now; where it was serves meanwhile."""
         try:
-            address, *_ = await look_up(self._reactor, self._settings.host)
+            addresses = await look_up(self._reactor, self._settings.host)
         except DNSLookupError:
             if self._address is None:
                 self._has_trouble("no address found for its name")
+            return
         except CancelledError:
-            pass  # a stop waits no longer
-        else:
-            if address != self._address:
-                # What the old socket is bound to may not fit the new address.
-                closed, self._address = self._close(), address
-                await closed
+            return  # a stop waits no longer
+        before, self._address = self._address, _chosen(addresses, self._address)
+        if before is not None and isIPv6Address(before) != isIPv6Address(self._address):
+            self._close()  # a socket is for one kind of address
 
     def _send(self) -> None:
         if self._address is None:
@@ -152,6 +138,8 @@ class StatsdService(Service):
         try:
             if self._port is None:
                 interface = "::" if isIPv6Address(self._address) else ""
+                self._sender = DatagramProtocol()
+                self._sender.noisy = False
                 self._port = self._reactor.listenUDP(0, self._sender, interface=interface)
             for datagram in datagrams(self._settings.prefix, self._read()):
                 self._sender.transport.write(  # type: ignore[union-attr]
@@ -175,6 +163,20 @@ class StatsdService(Service):
         else:
             self._log.info("reports to StatsD at {where} go out again", where=where)
 
-    def _close(self) -> Deferred[None]:
-        port, self._port, self._sender = self._port, None, DatagramProtocol()
-        return maybeDeferred(port.stopListening) if port is not None else succeed(None)
+    def _close(self) -> None:
+        port, self._port = self._port, None
+        if port is not None:
+            both = gatherResults([self._closed, maybeDeferred(port.stopListening)])
+            self._closed = both.addCallback(lambda _: None)
+
+
+def _chosen(addresses: list[str], before: str | None) -> str:
+    """Of a host's addresses the one to report to.
+
+    The one before, as long as it is one of them, for a gauge's last value stays where it was sent
+    to; else one of IPv4, for StatsD does not listen on IPv6 unless it is told to, and what is
+    sent there comes to nothing without a word.
+    """
+    if before in addresses:
+        return before
+    return next(filter(isIPAddress, addresses), addresses[0])

@@ -50,7 +50,7 @@ class Tallies:
 
     _agents: Callable[[], Container[str]]
     #: By the status that was sent and the agent's name, which is empty where none had a part.
-    requests: dict[tuple[int, str], int] = attrs.field(factory=dict, init=False)
+    requests: dict[tuple[str, str], int] = attrs.field(factory=dict, init=False)
     retries: dict[Fault, int] = attrs.field(
         factory=lambda: dict.fromkeys(get_args(Fault), 0), init=False
     )
@@ -67,7 +67,7 @@ class Tallies:
 
     def finished(self, request: Finished) -> None:
         """See `Ledger`."""
-        key = request.code, request.agent or ""
+        key = request.status, request.agent or ""
         if key in self.requests:
             self.requests[key] += 1
         else:
@@ -78,7 +78,7 @@ class Tallies:
         if request.waited is not None:
             if request.agent is not None or request.code != 429:
                 self.queue_wait.observe(request.waited)
-            if request.first_byte is not None and request.code < 400:
+            if request.first_byte is not None and request.good:
                 self.first_byte.observe(request.first_byte)
 
     def retried(self, reason: Fault) -> None:
@@ -91,7 +91,7 @@ class Tallies:
             key: count for key, count in self.requests.items() if not key[1] or key[1] in there
         }
 
-    def _begin(self, key: tuple[int, str]) -> None:
+    def _begin(self, key: tuple[str, str]) -> None:
         if len(self.requests) >= self._looked_through_at:
             # If nobody scrapes, nobody else would ever drop them.
             self.keep(self._agents())

@@ -1,7 +1,7 @@
 """The dashboard in a terminal: what the management API shows, drawn for an operator.
 
-Everything but `app` (the one module that knows Textual), `client` and `web` is pure: data
-in, lines of text out.
+`app` alone knows Textual, `client` and `events` the network, `running` the process. All else is
+pure: data in, lines of text out.
 """
 
 from __future__ import annotations

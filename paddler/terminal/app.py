@@ -5,8 +5,8 @@ It asks `screen` what to show and `hand` what a key means; the connection is a `
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from typing import Literal
 
 import attrs
 from rich.segment import Segment
@@ -16,18 +16,21 @@ from textual.app import App, ComposeResult
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 
 from paddler.terminal.client import Watch
 from paddler.terminal.hand import Deed, kept, pressed
 from paddler.terminal.lines import Line
 from paddler.terminal.ordering import Order, matching
-from paddler.terminal.scene import Choices, Scene
+from paddler.terminal.scene import Asked, Choices, Scene
 from paddler.terminal.screen import Screen, draw
-from paddler.terminal.settings import DashboardSettings
-from paddler.terminal.web import Web
+from paddler.values import Address
 
-__all__ = ["Dashboard", "run_dashboard"]
+__all__ = ["Dashboard"]
 
+#: Seconds for which it is told what came of a command.
+_NOTED = 10.0
 #: Seconds between two pictures at the least and, as times go on, at the most.
 _SOON, _ANYWAY = 0.1, 0.5
 
@@ -64,31 +67,44 @@ class _Picture(Widget, can_focus=True):
         """Another size, another picture."""
         self._owner.repaint()
 
-    async def on_key(self, event: events.Key) -> None:
-        """A key: all of them are ours, Textual's own have no meaning here."""
+    def on_key(self, event: events.Key) -> None:
+        """A key: all of them are ours, but for one of Textual's own."""
         event.stop()
         event.prevent_default()
-        await self._owner.press(event.key, event.character)
+        if event.key == "ctrl+z":
+            self._owner.action_suspend_process()
+        else:
+            self._owner.press(event.key, event.character)
+
+    def on_paste(self, event: events.Paste) -> None:
+        """Pasted text is typed where text is asked for, and else nothing."""
+        event.stop()
+        if self._owner.asked == "filter":
+            self._owner.press("paste", event.text)
 
     def on_click(self, event: events.Click) -> None:
         """A click marks an agent."""
         self._owner.point(event.x, event.y)
 
-    async def on_mouse_scroll_down(self) -> None:
-        """The wheel moves the mark."""
-        await self._owner.press("down", None)
+    def on_mouse_scroll_down(self) -> None:
+        """The wheel moves the mark; it answers no question."""
+        if not self._owner.asked:
+            self._owner.press("down", None)
 
-    async def on_mouse_scroll_up(self) -> None:
-        """The wheel moves the mark."""
-        await self._owner.press("up", None)
+    def on_mouse_scroll_up(self) -> None:
+        """The wheel moves the mark; it answers no question."""
+        if not self._owner.asked:
+            self._owner.press("up", None)
 
 
 class Dashboard(App[None]):
     """The application.
 
-    :param settings: what to watch and how.
+    :param management: the address that is watched.
+    :param choices: how it is shown at first.
+    :param watch: made from a function to call after changes.
     :param clock: this machine's time, Unix seconds.
-    :param watch: made from a function to call after changes; None: over the network.
+    :ivar failure: a mistake that ended it.
     """
 
     ENABLE_COMMAND_PALETTE = False
@@ -96,25 +112,24 @@ class Dashboard(App[None]):
 
     def __init__(
         self,
-        settings: DashboardSettings,
-        clock: Callable[[], float] = time.time,
-        watch: Callable[[Callable[[], None]], Watch] | None = None,
+        management: Address,
+        choices: Choices,
+        watch: Callable[[Callable[[], None]], Watch],
+        clock: Callable[[], float],
     ) -> None:
         super().__init__(ansi_color=True)
-        self._management = settings.management
+        self._management = management
         self._clock = clock
-        self._choices = Choices(ascii=settings.ascii)
+        self._choices = choices
         self._order = Order()
         self._screen: Screen | None = None
         self._listed: tuple[str, ...] = ()
         self._pending = False
         self._touched = False
-        if watch is None:
-            web = Web(settings.management, settings.token)
-            self._watch = Watch(web, settings.token is not None, self.changed, clock)
-        else:
-            self._watch = watch(self.changed)
+        self._noted_at = 0.0
+        self._watch = watch(self.changed)
         self._picture = _Picture(self)
+        self.failure: Failure | None = None
 
     def compose(self) -> ComposeResult:
         """The one widget."""
@@ -123,8 +138,22 @@ class Dashboard(App[None]):
     def on_mount(self) -> None:
         """Start to watch."""
         self._picture.focus()
-        self.run_worker(self._watch.run(), name="watch")
+        self._following = self._watch.run()
+        self._following.addErrback(self.failed)
         self.set_interval(_ANYWAY, self.repaint)
+        # Whoever had the terminal in between has drawn over it.
+        self.app_resume_signal.subscribe(self, lambda _: self._picture.refresh())
+
+    def on_unmount(self) -> None:
+        """Watch no more."""
+        self._following.cancel()
+
+    def failed(self, failure: Failure) -> None:
+        """End, for a mistake was made."""
+        # Textual would show it with the values of all variables.
+        if not failure.check(CancelledError):
+            self.failure = failure
+            self.exit(return_code=1)
 
     def changed(self) -> None:
         """Something has changed; it is shown a little later, with what changes until then."""
@@ -146,6 +175,8 @@ class Dashboard(App[None]):
 
     def _scene(self) -> Scene:
         now, choices = self._watch.now(), self._choices
+        if self._clock() - self._noted_at > _NOTED:
+            choices = attrs.evolve(choices, note="")
         text = choices.typed if choices.asked == "filter" else choices.text
         found = matching(self._watch.fleet.agents.values(), text, choices.trouble_only, now)
         listed = tuple(self._order.of(found, choices.sort, now))
@@ -153,8 +184,8 @@ class Dashboard(App[None]):
         # Until the operator has done something, the mark is at the top, where the worst is.
         selected = kept(choices.selected if self._touched else "", self._listed, ids)
         self._listed = ids
-        if choices.about and choices.about not in self._watch.fleet.agents:
-            choices = attrs.evolve(choices, asked="", about="")
+        if choices.asked == "drain" and choices.about not in self._watch.fleet.agents:
+            choices = attrs.evolve(choices, asked="")
         local = self._clock()
         return Scene(
             fleet=self._watch.fleet,
@@ -163,17 +194,22 @@ class Dashboard(App[None]):
             listed=listed,
             now=now,
             local=local,
-            clock=time.strftime("%H:%M:%S", time.localtime(local)),
             address=str(self._management),
             scheme=self._management.scheme,
         )
 
-    async def press(self, key: str, character: str | None) -> None:
+    @property
+    def asked(self) -> Asked:
+        """What the last line asks for."""
+        return self._choices.asked
+
+    def press(self, key: str, character: str | None) -> None:
         """Do what a key asks for."""
         if self._screen is None:
             return
         scene = self._scene()
         self._touched = True
+        self._noted_at = self._clock()
         scene, deed = pressed(key, character, scene, self._screen)
         self._choices = scene.choices
         self.repaint()
@@ -197,23 +233,15 @@ class Dashboard(App[None]):
         else:
             agent = scene.fleet.agents.get(deed.of)
             name = agent.agent_name if agent is not None else deed.of
-            self.run_worker(self._steer(deed, name), name=deed.kind)
+            steering = self._steer(deed.of, deed.kind, name)
+            Deferred.fromCoroutine(steering).addErrback(self.failed)
 
-    async def _steer(self, deed: Deed, name: str) -> None:
-        problem = await self._watch.steer(deed.of, deed.kind)
+    async def _steer(self, agent_id: str, deed: Literal["drain", "resume"], name: str) -> None:
+        problem = await self._watch.steer(agent_id, deed)
         done = f"Requests go to {name} again."
-        if deed.kind == "drain":
+        if deed == "drain":
             done = f"No new request goes to {name}; running answers finish."
         note = f"That did not work: {problem}." if problem else done
         self._choices = attrs.evolve(self._choices, note=note)
+        self._noted_at = self._clock()
         self.repaint()
-
-
-def run_dashboard(settings: DashboardSettings) -> int:
-    """Show the dashboard until the operator leaves it.
-
-    :return: the exit code.
-    """
-    app = Dashboard(settings)
-    app.run()
-    return app.return_code or 0

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Literal
 
 import attrs
 import msgspec
+from twisted.internet.defer import Deferred, DeferredList, FirstError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.web.http_headers import Headers
 
-from paddler.terminal.events import EventReader, LineReader, TooLong
-from paddler.terminal.fleet import Agent, Balancer, Fleet, Point, Queue
+from paddler.calls import Answer, NoAnswer, Outcome
+from paddler.terminal.agent import Agent
+from paddler.terminal.events import STRANGE, Follower, follow
+from paddler.terminal.fleet import Balancer, Fleet, Queue
+from paddler.terminal.past import Point
 from paddler.terminal.scene import Link
-from paddler.terminal.web import Broken, Refused, Web, problem_of
+from paddler.web import HttpCaller
 
 __all__ = ["WAITS", "Watch"]
 
@@ -20,11 +28,11 @@ __all__ = ["WAITS", "Watch"]
 WAITS = (1.0, 2.0, 4.0, 8.0)
 
 #: Seconds between two looks at what has no stream. If nobody answers, nobody is there.
-_EVERY = 5.0
+EVERY = 5.0
+#: Seconds in which a question is answered, and in which something is done.
+_ANSWERED, _DONE = 5.0, 10.0
 #: A clock that is off by less is not off: an answer's date has whole seconds.
 _CLOCK_SLACK = 2.0
-
-_LOST = (OSError, asyncio.TimeoutError, Broken, Refused, TooLong, msgspec.DecodeError, UnicodeError)
 
 
 @attrs.frozen
@@ -43,31 +51,51 @@ class _Past:
     points: tuple[Point, ...]
 
 
+class _Error(msgspec.Struct):
+    message: str = ""
+
+
+class _Errors(msgspec.Struct):
+    error: _Error = msgspec.field(default_factory=_Error)
+
+
 _read_snapshot = msgspec.json.Decoder(_Snapshot).decode
 _read_changes = msgspec.json.Decoder(_Changes).decode
 _read_past = msgspec.json.Decoder(_Past).decode
 _read_queue = msgspec.json.Decoder(Queue).decode
 _read_balancer = msgspec.json.Decoder(Balancer).decode
+_read_errors = msgspec.json.Decoder(_Errors).decode
+
+
+def problem_of(outcome: Outcome) -> str:
+    """Why an answer is none that was hoped for, in a few words."""
+    if isinstance(outcome, NoAnswer):
+        return outcome.problem.removeprefix("DNS lookup failed: ").rstrip(".")
+    try:
+        said = _read_errors(outcome.body).error.message
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        said = ""
+    known = outcome.status in HTTPStatus._value2member_map_
+    said = said or (HTTPStatus(outcome.status).phrase if known else "")
+    return f"it answers {outcome.status} {said}".rstrip()
 
 
 @attrs.define(eq=False)
 class Watch:
     """What is known, and the connection that it comes by.
 
-    :param web: the management server.
+    :param clock: this machine's time, Unix seconds, and what is to be done later.
+    :param caller: asks the management server.
     :param has_token: whether that is shown a token.
     :param changed: called after each change.
-    :param clock: this machine's time, Unix seconds.
-    :param sleep: lets so many seconds go by.
     :ivar fleet: what is known.
     :ivar link: how it is come by.
     """
 
-    _web: Web
+    _clock: IReactorTime
+    _caller: HttpCaller
     _has_token: bool
     _changed: Callable[[], None]
-    _clock: Callable[[], float]
-    _sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     fleet: Fleet = attrs.field(factory=Fleet, init=False)
     link: Link = attrs.field(factory=Link, init=False)
     _ahead: float = attrs.field(default=0.0, init=False)
@@ -75,111 +103,123 @@ class Watch:
 
     def now(self) -> float:
         """The balancer's time; it stands still while there is no connection."""
-        here = self._clock() if self.link.live or not self._heard_at else self._heard_at
+        here = self._clock.seconds() if self.link.live or not self._heard_at else self._heard_at
         return here + self._ahead
 
-    async def run(self) -> None:
-        """Follow the balancer until cancelled."""
+    def run(self) -> Deferred[None]:
+        """Follow the balancer from now on.
+
+        :return: fails when it is cancelled.
+        """
+        return Deferred.fromCoroutine(self._run())
+
+    async def _run(self) -> None:
         tries = 0
         while True:
-            before, refused = self._heard_at, None
-            try:
-                await self._followed()
-                problem = "the balancer ended the stream"
-            except _LOST as error:
-                problem = problem_of(error)
-                if isinstance(error, Refused) and error.status == 401:
-                    refused = error
-            tries = 0 if self._heard_at != before else tries
+            outcome = await self._followed()
+            tries = 0 if self.link.live else tries
             wait = WAITS[min(tries, len(WAITS) - 1)]
             tries += 1
-            self._lost(problem, wait, refused is not None)
-            await self._sleep(wait)
+            self._lost(outcome, wait)
+            await deferLater(self._clock, wait)
 
-    async def steer(self, agent_id: str, deed: str) -> str:
+    async def steer(self, agent_id: str, deed: Literal["drain", "resume"]) -> str:
         """Drain or resume an agent.
 
-        :param deed: `drain` or `resume`.
         :return: what went wrong; empty if nothing did.
         """
-        try:
-            await self._web.post(f"/api/v1/agents/{agent_id}/{deed}")
-        except _LOST as error:
-            return problem_of(error)
-        return ""
+        path = f"/api/v1/agents/{agent_id}/{deed}"
+        outcome = await self._caller.call("POST", path, seconds=_DONE)
+        good = isinstance(outcome, Answer) and outcome.status < 300
+        return "" if good else problem_of(outcome)
 
-    def _lost(self, problem: str, wait: float, refused: bool) -> None:
-        now = self._clock()
+    def _lost(self, outcome: Outcome, wait: float) -> None:
+        now = self._clock.seconds()
+        refused = isinstance(outcome, Answer) and outcome.status == 401
+        ended = isinstance(outcome, Answer) and outcome.status == 200
         self.link = Link(
             ever=self.link.ever,
             since=now if self.link.live else self.link.since,
+            heard_at=self._heard_at,
             retry_at=now + wait,
-            problem=problem,
+            problem="the balancer ended the stream" if ended else problem_of(outcome),
             refused="" if not refused else "wrong token" if self._has_token else "no token",
         )
         self._changed()
 
-    async def _followed(self) -> None:
-        """All that is asked for at once; ends when one of it does."""
-        tasks = [
-            asyncio.ensure_future(following)
-            for following in (self._agents(), self._queue(), self._rest())
+    async def _followed(self) -> Outcome:
+        """All that is asked for at once; ends when one of it does, with what ended it."""
+        asking = [
+            Deferred.fromCoroutine(part)
+            for part in (
+                self._follow("/api/v1/agents/stream", self._agents),
+                self._follow("/api/v1/buffered_requests/stream", self._queue),
+                self._rest(),
+            )
         ]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            outcome: Outcome
+            outcome, _ = await DeferredList(
+                asking, fireOnOneCallback=True, fireOnOneErrback=True, consumeErrors=True
+            )
+            return outcome
+        except FirstError as error:
+            error.subFailure.raiseException()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for part in asking:
+                part.cancel()
 
-    async def _agents(self) -> None:
-        def heard(event: str, data: bytes) -> None:
-            self._heard_at = self._clock()
-            if event == "snapshot":
-                fleet = self.fleet.replaced(_read_snapshot(data).agents)
-            else:
-                changes = _read_changes(data)
-                fleet = self.fleet.changed(changes.changed, changes.left)
-            if not self.link.live:
-                self.link = Link(live=True, ever=True)
-            self._take(fleet)
+    async def _follow(self, path: str, heard: Callable[[str, bytes], None]) -> Outcome:
+        follower = Follower(heard, self._alive, self._set_clock)
+        return await follow(self._clock, self._caller, path, follower)
 
-        await self._streamed("/api/v1/agents/stream", heard)
-
-    async def _queue(self) -> None:
-        def heard(event: str, data: bytes) -> None:
-            self._take(attrs.evolve(self.fleet, queue=_read_queue(data), queue_at=self.now()))
-
-        await self._streamed("/api/v1/buffered_requests/stream", heard)
-
-    async def _streamed(self, path: str, heard: Callable[[str, bytes], None]) -> None:
-        lines, events = LineReader(), EventReader()
-        async with self._web.asked("GET", path) as answer:
-            self._set_clock(answer.headers.get("date"))
-            async for piece in answer.body():
-                for line in lines.feed(piece):
-                    event = events.feed(line)
-                    if event is not None:
-                        heard(*event)
-
-    async def _rest(self) -> None:
+    async def _rest(self) -> Outcome:
         while True:
-            past = _read_past(await self._web.get("/api/v1/history"))
-            balancer = _read_balancer(await self._web.get("/api/v1/balancer"))
-            self._take(attrs.evolve(self.fleet.with_history(past.points), balancer=balancer))
-            await self._sleep(_EVERY)
+            for path, take in (
+                ("/api/v1/history", self._past),
+                ("/api/v1/balancer", self._balancer),
+            ):
+                outcome = await self._caller.call("GET", path, seconds=_ANSWERED)
+                if not isinstance(outcome, Answer) or outcome.status != 200:
+                    return outcome
+                try:
+                    take(outcome.body)
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    return NoAnswer("garbled", STRANGE)
+                self._alive()
+            await deferLater(self._clock, EVERY)
+
+    def _agents(self, event: str, data: bytes) -> None:
+        if event == "snapshot":
+            fleet = self.fleet.replaced(_read_snapshot(data).agents)
+            self.link = Link(live=True, ever=True)
+            self._take(fleet)
+        elif event == "changed":
+            changes = _read_changes(data)
+            self._take(self.fleet.changed(changes.changed, changes.left))
+
+    def _queue(self, event: str, data: bytes) -> None:
+        self._take(attrs.evolve(self.fleet, queue=_read_queue(data), queue_at=self.now()))
+
+    def _past(self, body: bytes) -> None:
+        history = self.fleet.history.told(_read_past(body).points)
+        self._take(attrs.evolve(self.fleet, history=history))
+
+    def _balancer(self, body: bytes) -> None:
+        known = _read_balancer(body)
+        self._take(attrs.evolve(self.fleet, balancer=known, balancer_at=self.now()))
 
     def _take(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self._changed()
 
-    def _set_clock(self, date: str | None) -> None:
-        if date is None:
-            return
+    def _alive(self) -> None:
+        self._heard_at = self._clock.seconds()
+
+    def _set_clock(self, headers: Headers) -> None:
         try:
-            ahead = parsedate_to_datetime(date).timestamp() + 0.5 - self._clock()
+            date = parsedate_to_datetime((headers.getRawHeaders("date") or [""])[0])
         except (TypeError, ValueError):
             return
+        ahead = date.timestamp() + 0.5 - self._clock.seconds()
         self._ahead = ahead if abs(ahead) > _CLOCK_SLACK else 0.0

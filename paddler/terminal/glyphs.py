@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import attrs
 
-__all__ = ["ASCII", "BLOCKS", "Glyphs", "columns", "sparkline"]
+from paddler.terminal.figures import plain
+
+__all__ = ["ASCII", "BLOCKS", "PLAIN_TERMINALS", "Glyphs", "columns", "sparkline"]
 
 
 @attrs.frozen
@@ -27,9 +30,12 @@ class Glyphs:
     replaced: Mapping[int, str]
 
     def plain(self, text: str) -> str:
-        """Text of ours in this set's characters."""
-        return text.translate(self.replaced) if self.replaced else text
+        """Text in this set's characters, in as many columns."""
+        return plain(text.translate(self.replaced)) if self.replaced else text
 
+
+#: By `TERM`: those whose fonts have no such blocks.
+PLAIN_TERMINALS = frozenset(("linux", "vt52", "vt100", "vt102", "vt220", "vt320"))
 
 BLOCKS = Glyphs(
     cells={
@@ -84,40 +90,46 @@ def sparkline(values: Sequence[float | None], most: float, width: int, glyphs: G
     :param values: oldest first; None is a gap.
     :param most: the value that fills a cell.
     """
-    (line,) = columns(values, most, width, 1, glyphs)
+    blank: list[float | None] = [None] * (width - len(values))
+    (line,) = columns([*blank, *values], most, width, 1, glyphs)
     return line
 
 
 def columns(
-    values: Sequence[float | None], most: float, width: int, height: int, glyphs: Glyphs
+    values: Sequence[float | None],
+    most: float,
+    width: int,
+    height: int,
+    glyphs: Glyphs,
+    decades: int = 0,
 ) -> list[str]:
-    """A chart of columns, the topmost line first.
+    """A chart of columns over the whole width, the topmost line first.
 
     More values than columns are gathered, and each column shows the largest of its own.
+
+    :param decades: what is ten times less is lower by one part in so many; 0: the scale is linear.
     """
     steps = len(glyphs.levels)
-    tall: list[int | None] = [
-        None
-        if value is None
-        else min(height * steps, max(1, round(value / most * height * steps)))
-        if most > 0 and value > 0
-        else 1
-        for value in _gathered(values, width)
-    ]
-    tall[:0] = [None] * (width - len(tall))
+
+    def tall(value: float) -> int:
+        if most <= 0 or value <= 0:
+            return 1
+        share = 1 + math.log10(value / most) / decades if decades else value / most
+        return min(height * steps, max(1, round(share * height * steps)))
+
+    found = [None if value is None else tall(value) for value in _spread(values, width)]
     lines = []
     for row in reversed(range(height)):
-        over = [0 if level is None else level - row * steps for level in tall]
+        over = [0 if level is None else level - row * steps for level in found]
         lines.append("".join(" " if n <= 0 else glyphs.levels[min(n, steps) - 1] for n in over))
     return lines
 
 
-def _gathered(values: Sequence[float | None], width: int) -> list[float | None]:
-    if len(values) <= width:
-        return list(values)
-    gathered: list[float | None] = []
-    for column in range(width):
-        own = values[column * len(values) // width : (column + 1) * len(values) // width]
-        known = [value for value in own if value is not None]
-        gathered.append(max(known) if known else None)
-    return gathered
+def _spread(values: Sequence[float | None], width: int) -> list[float | None]:
+    """So many values: several in one, or one in several."""
+    spread: list[float | None] = []
+    for column in range(width if values else 0):
+        start = column * len(values) // width
+        own = values[start : max(start + 1, (column + 1) * len(values) // width)]
+        spread.append(max((value for value in own if value is not None), default=None))
+    return [None] * (width - len(spread)) + spread

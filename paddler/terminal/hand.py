@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import attrs
 
+from paddler.terminal.guide import first_steps
+from paddler.terminal.header import after
 from paddler.terminal.ordering import ORDERS
 from paddler.terminal.saying import fix_of
 from paddler.terminal.scene import Scene
@@ -15,6 +17,11 @@ from paddler.terminal.screen import Screen
 __all__ = ["Deed", "kept", "pressed"]
 
 _MOVES = {"j": "down", "k": "up", "h": "left", "l": "right", "g": "home", "G": "end"}
+
+
+#: Keys that copy what makes the first agent, while there is none.
+_STEPS = "123"
+_MOST_TYPED = 200
 
 
 @attrs.frozen
@@ -33,7 +40,7 @@ def pressed(key: str, char: str | None, scene: Scene, screen: Screen) -> tuple[S
     """What follows from a key.
 
     :param key: its name.
-    :param char: what it types, if it types anything.
+    :param char: what it types or pastes, if anything.
     :param screen: what the operator sees.
     """
     choices = scene.choices
@@ -68,7 +75,8 @@ def _filtering(key: str, char: str | None, typed: str) -> dict[str, object]:
         return {"typed": typed[:-1]}
     if key == "ctrl+u":
         return {"typed": ""}
-    return {"typed": typed + char} if char and char.isprintable() else {}
+    more = "".join(c for c in char or "" if c.isprintable())
+    return {"typed": (typed + more)[:_MOST_TYPED]}
 
 
 def _command(word: str, scene: Scene) -> tuple[Scene, Deed | None]:
@@ -79,23 +87,43 @@ def _command(word: str, scene: Scene) -> tuple[Scene, Deed | None]:
         if choices.help or choices.details:
             return _chosen(scene, help=False, details=False, note=""), None
         return _chosen(scene, text="", trouble_only=False, note=""), None
-    if word == "/":
-        return _chosen(scene, asked="filter", typed=choices.text, help=False, note=""), None
-    if word == "tab":
-        return _chosen(scene, trouble_only=not choices.trouble_only, note=""), None
-    if word == "s":
-        ways = list(ORDERS)
-        sort = ways[(ways.index(choices.sort) + 1) % len(ways)]
-        return _chosen(scene, sort=sort, note=f"Sorted by {ORDERS[sort]}."), None
-    if word == "m":
-        return _chosen(scene, map=not scene.mapped, note=""), None
-    if word == "a":
-        return _chosen(scene, ascii=not choices.ascii, note=""), None
-    if word == "?":
-        return _chosen(scene, help=not choices.help, note=""), None
+    if word in _SWITCHES:
+        return _chosen(scene, **{"note": "", **_SWITCHES[word](scene)}), None
+    if word in _STEPS and scene.link.live and not scene.fleet.agents:
+        command = " ".join(first_steps(scene)[_STEPS.index(word)][1])
+        return _copied(scene, command)
     if agent is not None and word in ("enter", "d", "r", "c"):
         return _to_agent(word, scene)
     return _chosen(scene, note=""), None
+
+
+def _sorted(scene: Scene) -> dict[str, object]:
+    ways = list(ORDERS)
+    sort = ways[(ways.index(scene.choices.sort) + 1) % len(ways)]
+    return {"sort": sort, "note": f"Sorted by {ORDERS[sort]}."}
+
+
+def _lettered(scene: Scene) -> dict[str, object]:
+    if scene.choices.ascii_only:
+        return {"note": "This terminal shows plain ASCII characters only."}
+    return {"ascii": not scene.choices.ascii}
+
+
+#: What each of these keys changes.
+_SWITCHES: Mapping[str, Callable[[Scene], dict[str, object]]] = {
+    "/": lambda scene: {"asked": "filter", "typed": scene.choices.text, "help": False},
+    "tab": lambda scene: {"trouble_only": not scene.choices.trouble_only},
+    "s": _sorted,
+    "m": lambda scene: {"map": not scene.mapped},
+    "a": _lettered,
+    "w": lambda scene: {"minutes": after(scene.choices.minutes)},
+    "L": lambda scene: {"log": not scene.choices.log},
+    "?": lambda scene: {"help": not scene.choices.help},
+}
+
+
+def _copied(scene: Scene, text: str) -> tuple[Scene, Deed]:
+    return _chosen(scene, note=f"Copied, if this terminal lets it: {text}"), Deed("copy", text)
 
 
 def _to_agent(word: str, scene: Scene) -> tuple[Scene, Deed | None]:
@@ -108,7 +136,7 @@ def _to_agent(word: str, scene: Scene) -> tuple[Scene, Deed | None]:
         fix = fix_of(agent, scene.now)
         if not fix:
             return _chosen(scene, note=f"Nothing to mend at {name}."), None
-        return _chosen(scene, note=f"Copied: {fix}"), Deed("copy", fix)
+        return _copied(scene, fix)
     if not scene.link.live:
         return _chosen(scene, note="Not connected."), None
     if word == "d":

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from paddler.terminal.figures import clean, columns_of, cut
+from paddler.terminal.figures import clean, columns_of, cut, wrap
 
-__all__ = ["Line", "Span", "ends", "fit", "restyled", "ruled", "text_of"]
+__all__ = ["Line", "Span", "ends", "fit", "restyled", "ruled", "text_of", "wrapped"]
 
 Span = tuple[str, str]
 Line = tuple[Span, ...]
@@ -37,6 +37,11 @@ def fit(spans: Iterable[Span], width: int) -> Line:
     if left > 0:
         kept.append((" " * left, ""))
     return tuple(kept)
+
+
+def wrapped(text: str, width: int) -> list[Line]:
+    """A text in as many lines of that width as it takes."""
+    return [fit([(line, "")], width) for line in wrap(text, width)]
 
 
 def ends(left: Line, right: Line, width: int) -> Line:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import attrs
 
-from paddler.terminal.counting import Counts
+from paddler.terminal.agent import Agent
 from paddler.terminal.figures import clean, many, number
-from paddler.terminal.fleet import Agent
+from paddler.terminal.fleet import Counts
 from paddler.terminal.lines import Line, Span, fit
 from paddler.terminal.ordering import Order
 from paddler.terminal.scene import Scene

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 import attrs
 
-from paddler.terminal.counting import Counts
-from paddler.terminal.figures import number, seconds, span
-from paddler.terminal.fleet import Agent, Fleet, Issue
+from paddler.terminal.agent import Agent, Issue
+from paddler.terminal.figures import count, number, waited
+from paddler.terminal.fleet import Counts, Fleet
 from paddler.terminal.saying import advice_on, detail_of, fix_of, report_of
 from paddler.terminal.words import ISSUES
 
@@ -21,6 +21,7 @@ class Matter:
     """One kind of thing that needs a person.
 
     :param who: the names of its agents.
+    :param short: the same in a row; empty: there it is not told.
     :param aside: a time that belongs to it, where it is about one agent.
     :param fix: what to do, in full and in brief; the brief one may be empty.
     :param since: when the newest of it began.
@@ -51,9 +52,10 @@ def matters(agents: Iterable[Agent], now: float) -> list[Matter]:
         advice = advice_on(issue)
         aside, short, brief = "", advice.short, advice.brief.replace("{port}", str(agent.port))
         if len(members) == 1:
-            aside = _aside(agent, now)
+            aside = report_of(agent, now) if agent.state == "stale" else detail_of(agent, now)
             if word == "quarantined":
-                short = f"left out, one request tries it in {detail_of(agent, now)}"
+                tries = aside.replace("back", "one request tries it")
+                short = f"{short}, {tries}"
         found.append(
             Matter(
                 title=advice.title,
@@ -72,24 +74,21 @@ def matters(agents: Iterable[Agent], now: float) -> list[Matter]:
     return found
 
 
-def _aside(agent: Agent, now: float) -> str:
-    if agent.state == "quarantined":
-        return f"back in {detail_of(agent, now)}"
-    return report_of(agent, now) if agent.state == "stale" else detail_of(agent, now)
-
-
 def fleet_matters(fleet: Fleet, counts: Counts, now: float) -> list[Matter]:
     """What is wrong with the fleet as a whole."""
     queue, found = fleet.queue, []
-    each = max(1, round(counts.total / max(1, len(fleet.agents))))
-    more = math.ceil(queue.requests_waiting / each)
+    waiting, limit = queue.requests_waiting, queue.limit
+    if not fleet.agents or not waiting:
+        return []
+    each = max(1, round(counts.total / len(fleet.agents)))
     back = "bring back the agents below, or start" if counts.troubled else "start"
-    fix = f"{back} about {number(more)} more like them"
+    fix = f"{back} about {number(math.ceil(waiting / each))} more like them"
+    if limit and waiting >= limit:
+        full = f"the buffer is full ({number(waiting)} of {number(limit)})"
+        short = f"{full}: new requests get 429"
+        found.append(Matter("Requests are turned away", short, True, (), full, fix, "", now))
     oldest = fleet.oldest_wait(now)
-    if fleet.agents and queue.requests_waiting and oldest > fleet.timeout / 2:
-        aside = f"oldest {seconds(oldest)} of {span(fleet.timeout)}"
+    if oldest > fleet.timeout / 2:
+        aside = f"oldest {waited(oldest)} of {count(fleet.timeout)} s"
         found.append(Matter("Requests wait too long", "", True, (), aside, fix, "", now))
-    if fleet.agents and queue.limit and queue.requests_waiting >= queue.limit:
-        aside = f"buffer {number(queue.requests_waiting)} of {number(queue.limit)}"
-        found.append(Matter("Requests are turned away", "", True, (), aside, fix, "", now))
     return found

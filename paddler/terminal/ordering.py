@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import attrs
 
-from paddler.terminal.fleet import Agent
+from paddler.terminal.agent import Agent
 
 __all__ = ["ORDERS", "Order", "matching", "rank_of"]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-from paddler.terminal.counting import Counts
-from paddler.terminal.figures import many, number, seconds, span
-from paddler.terminal.fleet import Agent, Fleet, Issue
+from paddler.terminal.agent import Agent, Issue
+from paddler.terminal.figures import clip, columns_of, count, many, number, seconds, span, waited
+from paddler.terminal.fleet import Counts, Fleet
+from paddler.terminal.past import MINUTES
 from paddler.terminal.words import (
     BLOCKED,
     ISSUES,
@@ -19,8 +20,10 @@ from paddler.terminal.words import (
 
 __all__ = [
     "advice_on",
+    "brief_of",
     "detail_of",
     "drain_question",
+    "drain_warning",
     "fix_of",
     "gist_of",
     "meaning_of",
@@ -32,13 +35,22 @@ __all__ = [
 
 _Said = tuple[str, str]
 
+#: What is left out where there is little room.
+_BRIEF = (
+    (" answers left", " left"),
+    (" answer left", " left"),
+    ("back in ", ""),
+    ("for ", ""),
+    ("one request tries it", "tried"),
+)
+
 
 def _waiting(fleet: Fleet, now: float) -> tuple[str, ...]:
     """Who waits, at length and shorter."""
     waiting = fleet.queue.requests_waiting
     if not waiting:
         return ("Nobody is waiting.", "Nobody waits.", "")
-    oldest = seconds(fleet.oldest_wait(now))
+    oldest = waited(fleet.oldest_wait(now))
     return (
         f"{many(waiting, 'request')} waiting, the oldest for {oldest}.",
         f"{number(waiting)} waiting, oldest {oldest}.",
@@ -55,13 +67,12 @@ def verdict(fleet: Fleet, counts: Counts, now: float, columns: int = 1000) -> _S
     head, how = _verdict(fleet, counts, now)
     waits = _waiting(fleet, now) if fleet.agents or fleet.queue.requests_waiting else ("",)
     ways = [f"{head} {wait}".rstrip() for wait in waits]
-    return next((way for way in ways if len(way) <= columns), ways[-1]), how
+    return _fitting(columns, *ways), how
 
 
 def _verdict(fleet: Fleet, counts: Counts, now: float) -> _Said:
     waits = fleet.queue.requests_waiting > 0
     late = "bad" if waits and fleet.oldest_wait(now) > fleet.timeout / 2 else ""
-    slots = f"{number(counts.busy)} of {number(counts.usable)} slots busy"
     if not fleet.agents:
         return "No agents yet.", late or "warn" * waits
     if not counts.taking:
@@ -70,29 +81,47 @@ def _verdict(fleet: Fleet, counts: Counts, now: float) -> _Said:
         need = "needs" if counts.troubled == 1 else "need"
         return f"{many(counts.troubled, 'agent')} {need} attention.", late or "warn"
     if counts.busy >= counts.usable:
-        return f"Full: {slots}.", late or "warn" * waits
-    return f"{slots}.", late or "warn" * waits
+        return f"Full: {_slots(counts)}.", late or "warn" * waits
+    return f"{_slots(counts)}.", late or "warn" * waits
+
+
+def _slots(counts: Counts) -> str:
+    return f"{number(counts.busy)} of {number(counts.usable)} slots busy"
 
 
 def summary(fleet: Fleet, counts: Counts) -> str:
     """The sentence after the verdict, where there is room for one."""
-    waits, limit = fleet.queue.requests_waiting, span(fleet.timeout)
+    waits, limit = fleet.queue.requests_waiting, f"{count(fleet.timeout)} s"
+    out = counts.cells["out"]
+    left = f" {many(out, 'slot')} out of reach." if out else ""
     if not fleet.agents:
-        if waits:
-            return f"They are answered as soon as an agent joins, within {limit}; then they fail."
-        return "Requests wait for the first agent to join."
-    parts = [f"{number(counts.busy)} of {number(counts.usable)} slots busy."]
-    if counts.cells["out"]:
-        parts.append(f"{number(counts.cells['out'])} slots out of reach.")
-    if waits:
-        parts.append(f"A request may wait {limit} before it fails.")
-    elif not counts.troubled:
-        states: dict[str, int] = {}
-        for agent in fleet.agents.values():
-            word = STATES.get(agent.state, agent.state).lower()
-            states[word] = states.get(word, 0) + 1
-        parts.append("Agents: " + ", ".join(f"{n:,} {word}" for word, n in states.items()) + ".")
-    return " ".join(parts)
+        if not waits:
+            return "Requests wait for the first agent to join."
+        return (
+            f"They are answered as soon as an agent joins, within {limit} of asking; "
+            "after that they fail with 504."
+        )
+    if not counts.taking and counts.troubled:
+        several = f"{number(counts.troubled)} agents are"
+        who = "One agent is" if counts.troubled == 1 else several
+        return f"{who} in trouble; what to do is below."
+    if not counts.taking:
+        return f"{_states(fleet)}. A request may wait {limit} before it fails."
+    if counts.troubled:
+        fails = f" A request may wait {limit} before it fails." if waits else ""
+        return f"{_slots(counts)}.{left}{fails}"
+    if counts.busy >= counts.usable:
+        return f"A request may wait {limit}.{left}"
+    longest = fleet.history.longest_wait
+    told = f" Longest wait in {MINUTES} minutes: {seconds(longest)}." if longest else ""
+    return f"{_states(fleet)}.{told}"
+
+
+def _states(fleet: Fleet) -> str:
+    found = [agent.state for agent in fleet.agents.values()]
+    words = {**{state: state for state in found}, **STATES}
+    told = ((found.count(state), word.lower()) for state, word in words.items())
+    return ", ".join(f"{number(n)} {word}" for n, word in told if n)
 
 
 def state_of(agent: Agent) -> str:
@@ -100,11 +129,9 @@ def state_of(agent: Agent) -> str:
     if agent.drained:
         return "Drained"
     if agent.state == "unreachable":
-        for issue in agent.issues:
-            if issue.issue in SHARPER:
-                return SHARPER[issue.issue]
-            if issue.issue == "unreachable":
-                break
+        issue = agent.trouble(0.0)
+        if issue is not None and issue.issue in SHARPER:
+            return SHARPER[issue.issue]
     return STATES.get(agent.state, agent.state)
 
 
@@ -113,25 +140,37 @@ def detail_of(agent: Agent, now: float) -> str:
     if agent.drained:
         return "safe to stop" if agent.state == "draining" else "stopped"
     if agent.draining:
-        return f"{number(agent.busy)} left"
-    if agent.state == "quarantined" and agent.quarantined_until is not None:
-        return span(math.ceil(max(0.0, agent.quarantined_until - now)))
+        return f"{many(agent.busy, 'answer')} left"
+    if agent.state == "quarantined":
+        left = math.ceil((agent.quarantined_until or now) - now)
+        return f"back in {span(left)}" if left > 0 else "one request tries it next"
     if agent.state == "sleeping":
         return "wakes on demand"
+    issue = agent.trouble(now)
+    if issue is None:
+        return ""
     if agent.state == "unreachable" and state_of(agent) == STATES["unreachable"]:
-        issue = agent.trouble(now)
-        return span(now - issue.since) if issue is not None and now - issue.since >= 1 else ""
-    return ""
+        return f"for {span(now - issue.since)}" if now - issue.since >= 1 else ""
+    return advice_on(issue).short if agent.serving else ""
+
+
+def brief_of(agent: Agent, now: float) -> str:
+    """The same in a row."""
+    detail = detail_of(agent, now)
+    for long, short in _BRIEF:
+        detail = detail.replace(long, short)
+    return detail
 
 
 def report_of(agent: Agent, now: float) -> str:
     """How its reports come: no digits until some are missing."""
-    return f"{seconds(now - agent.last_update)} ago" if agent.state == "stale" else "on time"
+    ago = seconds(max(1.0, now - agent.last_update))
+    return f"{ago} ago" if agent.state == "stale" else "on time"
 
 
 def advice_on(issue: Issue) -> Advice:
     """What to know of an issue; one that this version does not know is named as it came."""
-    if issue.issue == "unreachable" and issue.seen_by == "agent":
+    if issue.issue == "unreachable" and issue.by_agent:
         return UNREACHABLE_FOR_AGENT
     known = ISSUES.get(issue.issue)
     return known or Advice(
@@ -160,14 +199,42 @@ def gist_of(agent: Agent, issue: Issue) -> str:
     return f"{gist}, {SERVED if agent.serving else BLOCKED}."
 
 
-def drain_question(agent: Agent, fleet: Fleet, counts: Counts) -> str:
-    """What is asked before an agent is drained."""
-    running = agent.busy
-    stay = max(0, counts.usable - running - agent.cells["idle"])
-    ends = "finishes" if running == 1 else "finish"
-    ending = f"{many(running, 'running answer')} {ends}" if running else "Nothing runs on it"
-    if not stay:
-        limit = span(fleet.timeout)
-        return f"Drain {agent.agent_name}? The last one; new requests wait {limit}, then fail. y/N"
-    left = f"{number(stay)} of {number(counts.usable)} slots stay"
-    return f"Drain {agent.agent_name}? {ending}, {left}. y/N"
+def drain_question(agent: Agent, fleet: Fleet, columns: int) -> str:
+    """What is asked before an agent is drained.
+
+    :param columns: how long it may be; the end of it is never cut off.
+    """
+    # Where nothing new goes no slot stays, though answers may still run there.
+    taking = [other for other in fleet.agents.values() if other.taking]
+    slots = sum(other.slots_total for other in taking)
+    stay = sum(other.slots_total for other in taking if other is not agent)
+    ends = "finishes" if agent.busy == 1 else "finish"
+    runs = f"{many(agent.busy, 'running answer')} {ends}" if agent.busy else "Nothing runs on it"
+    stays = f"{number(stay)} of {number(slots)} slots stay"
+    asked = f"Drain {agent.agent_name}?"
+    short = f"Drain {clip(agent.agent_name, max(1, columns - 11))}? y/N"
+    return _fitting(columns, f"{asked} {runs}, {stays}. y/N", f"{asked} {stays}. y/N", short)
+
+
+def drain_warning(agent: Agent, fleet: Fleet, columns: int) -> str:
+    """What to know before an agent is drained; empty when nobody is worse off for it."""
+    waiting, limit = fleet.queue.requests_waiting, f"{count(fleet.timeout)} s"
+    if not agent.taking:
+        return ""
+    if not any(other.taking for other in fleet.agents.values() if other is not agent):
+        return _fitting(
+            columns,
+            "This is the last agent taking requests. "
+            f"New ones will wait {limit}, then fail with 504.",
+            f"The last one taking requests: new ones wait {limit}, then fail.",
+            f"The last one: new ones wait {limit}.",
+        )
+    if not waiting:
+        return ""
+    are = "is" if waiting == 1 else "are"
+    return f"{many(waiting, 'request')} {are} waiting already and will wait longer."
+
+
+def _fitting(columns: int, *ways: str) -> str:
+    """The first of these that is no longer, or the last."""
+    return next((way for way in ways if columns_of(way) <= columns), ways[-1])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Literal
 
 import attrs
 
-from paddler.terminal.counting import Counts
-from paddler.terminal.figures import seconds, span
-from paddler.terminal.fleet import Agent, Fleet
+from paddler.terminal.agent import Agent
+from paddler.terminal.figures import clock, span
+from paddler.terminal.fleet import Counts, Fleet
 from paddler.terminal.glyphs import ASCII, BLOCKS, Glyphs
+from paddler.terminal.past import MINUTES
 
 __all__ = ["Asked", "Choices", "Link", "Scene"]
 
@@ -24,6 +27,7 @@ class Link:
     :param live: data comes.
     :param ever: it has come before.
     :param since: when it was lost, Unix seconds.
+    :param heard_at: when something came last.
     :param retry_at: when it is tried again.
     :param problem: why there is none.
     :param refused: whether it wanted a token, or another one than was given.
@@ -32,6 +36,7 @@ class Link:
     live: bool = False
     ever: bool = False
     since: float = 0.0
+    heard_at: float = 0.0
     retry_at: float = 0.0
     problem: str = ""
     refused: Literal["", "no token", "wrong token"] = ""
@@ -43,17 +48,16 @@ class Link:
 
     def sentence(self, now: float) -> str:
         """What is said of it while there is none."""
-        wait = seconds(max(1.0, round(self.retry_at - now))).replace(".0 s", " s")
-        again = f"next try in {wait}."
+        again = f"trying again in {span(max(1, math.ceil(self.retry_at - now)))}"
         if self.refused == "no token":
             return "The balancer wants a token: give it with --management-token-file FILE."
         if self.refused == "wrong token":
             return "The balancer refused the token that --management-token-file gave."
         if self.ever:
-            return f"Connection lost {span(now - self.since)} ago, {again}"
+            return f"Connection lost {span(now - self.since)} ago, {again}."
         if self.fresh:
             return "Connecting."
-        return f"Cannot connect: {self.problem}; {again}"
+        return f"No connection, {again}: {self.problem}."
 
 
 @attrs.frozen
@@ -72,6 +76,9 @@ class Choices:
     :param help: so is the help.
     :param map: the map instead of rows; None: above 200 agents.
     :param ascii: plain characters.
+    :param ascii_only: this terminal shows no others.
+    :param log: charts have a logarithmic scale.
+    :param minutes: how far back they go.
     :param note: what came of the last command.
     """
 
@@ -87,6 +94,9 @@ class Choices:
     help: bool = False
     map: bool | None = None
     ascii: bool = False
+    ascii_only: bool = False
+    log: bool = False
+    minutes: int = MINUTES
     note: str = ""
 
     @property
@@ -102,9 +112,9 @@ class Scene:
     :param listed: the agents to list, in order.
     :param now: Unix seconds by the balancer's clock.
     :param local: the same by this machine's, which the link's times are in.
-    :param clock: the time of day, as it is shown.
     :param address: the management server's.
     :param scheme: how it is reached.
+    :param clock: a time of day, as it is shown, from Unix seconds.
     """
 
     fleet: Fleet
@@ -113,9 +123,9 @@ class Scene:
     listed: tuple[Agent, ...]
     now: float
     local: float
-    clock: str
     address: str
     scheme: str = "http"
+    clock: Callable[[float], str] = clock
 
     @property
     def glyphs(self) -> Glyphs:
@@ -125,6 +135,19 @@ class Scene:
     def counts(self) -> Counts:
         """All agents, added up."""
         return Counts.of(self.fleet.agents.values(), self.now)
+
+    def since(self, then: float) -> str:
+        """When something was by the clock here.
+
+        :param then: when it was by the balancer's, Unix seconds.
+        """
+        return self.clock(self.local - (self.now - then))
+
+    @property
+    def remark(self) -> str:
+        """What is known of a lost connection beside that it is lost."""
+        stood = f"how things stood at {self.clock(self.link.heard_at)}."
+        return f"{stood} Last try: {self.link.problem}."
 
     @property
     def selected(self) -> Agent | None:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from paddler.terminal import header, panels
-from paddler.terminal.counting import Counts
-from paddler.terminal.figures import columns_of, number, pad, wrap
+from paddler.terminal import guide, header, panels
+from paddler.terminal.figures import columns_of, cut, number, pad
+from paddler.terminal.fleet import Counts
 from paddler.terminal.lines import Line, fit, restyled, ruled
 from paddler.terminal.map import MapRow, map_rows
 from paddler.terminal.ordering import ORDERS
@@ -59,20 +59,14 @@ def draw(scene: Scene, width: int, height: int) -> Screen:
     """Draw a screen of this size."""
     width, height = max(1, width), max(1, height)
     counts, low = scene.counts(), height < _LOW
+    instead = _guide(scene, width)
     top = _top(scene, counts, width, height)
-    bottom = _bottom(scene, counts, width, low)
+    if len(instead) > height - len(top) - 3:
+        top, low = [header.verdict_line(scene, counts, width)], True  # all else makes room
+    bottom = _bottom(scene, width, height, low)
     room = max(0, height - len(top) - len(bottom))
-    known = scene.link.live or scene.link.ever
-    if scene.choices.help:
-        middle, found = panels.help_lines(scene, width), None
-    elif not known:
-        middle, found = _not_connected(scene, width), None
-    elif not scene.fleet.agents:
-        middle, found = panels.welcome(scene, width), None
-    else:
-        found = _agents(scene, counts, width, height, room)
-        middle = list(found.lines)
-    middle = [*middle, *[fit([], width)] * room][:room]
+    found = None if instead else _agents(scene, counts, width, height, room)
+    middle = [*(instead if found is None else found.lines), *[fit([], width)] * room][:room]
     lines = [*top, *middle, *bottom]
     if not scene.link.live and scene.link.ever:
         kept = 1 if low else 2
@@ -85,42 +79,56 @@ def draw(scene: Scene, width: int, height: int) -> Screen:
     return attrs.evolve(found, lines=shown, hits=hits)
 
 
+def _guide(scene: Scene, width: int) -> list[Line]:
+    """What stands in place of the agents, if something does."""
+    if scene.choices.help:
+        return guide.help_lines(scene, width)
+    if not scene.link.live and not scene.link.ever:
+        return guide.unlinked(scene, width) or [fit([], width)]
+    return [] if scene.fleet.agents else guide.welcome(scene, width)
+
+
 def _top(scene: Scene, counts: Counts, width: int, height: int) -> list[Line]:
     told = header.verdict_line(scene, counts, width)
     if height < _LOW:
         return [told]
     lines = [header.title(scene, width), told]
     if not scene.fleet.agents:
-        return lines
+        known = scene.link.live and width >= _CHARTS[0]
+        return [*lines, header.summary_line(scene, counts, width)] if known else lines
     if width >= _CHARTS[0] and height >= _CHARTS[1]:
         lines.append(header.summary_line(scene, counts, width))
         lines += [header.bar(scene, counts, width), header.legend(scene, counts, width)]
         lines += [fit([], width), *header.charts(scene, counts, width)]
         lines.append(header.errors_line(scene, width))
-    elif width >= _NARROW:
+        return lines
+    if width >= _NARROW:
         lines += [header.legend(scene, counts, width), header.bar(scene, counts, width)]
-        lines.append(header.pulse(scene, width))
-    else:
-        lines.append(header.pulse(scene, width))
-    return lines
+    return [*lines, header.pulse(scene, width)]
 
 
-def _bottom(scene: Scene, counts: Counts, width: int, low: bool) -> list[Line]:
+def _bottom(scene: Scene, width: int, height: int, low: bool) -> list[Line]:
     choices, agent = scene.choices, scene.selected
+    asked = _asked(scene, width)
+    opened = choices.details and agent is not None and not choices.note and not asked
+    # Where there is room for little, what is asked needs it, and what came of it.
+    quiet = low and not asked and not choices.note
+    told = [] if opened or quiet else [panels.inspector(scene, width)]
+    if low:
+        return [*told, *asked][-max(1, height - 1) :]
+    return [fit([(scene.glyphs.rule * width, "dim")], width), *told, *(asked or [_keys(width)])]
+
+
+def _asked(scene: Scene, width: int) -> list[Line]:
+    """What the last line asks for, if it asks."""
+    choices = scene.choices
     if choices.asked == "filter":
         hint = "   enter keeps it, esc shows all"
-        last = fit([("/ ", "bold"), (choices.typed, "bold"), ("█", ""), (hint, "dim")], width)
-    elif choices.asked == "drain" and (about := scene.fleet.agents.get(choices.about)):
-        last = fit([(drain_question(about, scene.fleet, counts), "bold")], width)
-    elif low:
-        return []
-    else:
-        last = _keys(width)
-    if low:
-        return [last]
-    rule = fit([(scene.glyphs.rule * width, "dim")], width)
-    opened = choices.details and agent is not None and not choices.note
-    return [rule, last] if opened else [rule, panels.inspector(scene, width), last]
+        shown = cut(choices.typed[::-1], max(1, width - 3))[::-1]
+        return [fit([("/ ", "bold"), (shown, "bold"), ("█", ""), (hint, "dim")], width)]
+    if choices.asked == "drain" and (about := scene.fleet.agents.get(choices.about)):
+        return [fit([(drain_question(about, scene.fleet, width), "bold")], width)]
+    return []
 
 
 def _keys(width: int) -> Line:
@@ -135,20 +143,6 @@ def _keys(width: int) -> Line:
         left = longer
     room = width - columns_of(right) - 1
     return fit([(pad(left, room) + " " if left else "", ""), (right, "")], width)
-
-
-def _not_connected(scene: Scene, width: int) -> list[Line]:
-    if scene.link.refused or not scene.link.problem:
-        return []
-    texts = (
-        ("Is the balancer running, and is this its management port? Then this is answered:", ""),
-        (f"curl {scene.scheme}://{scene.address}/health", "bright_blue"),
-        ("This goes on trying; q ends it.", ""),
-    )
-    lines = [fit([], width)]
-    for text, style in texts:
-        lines += [fit([(line, style)], width) for line in wrap(text, width)]
-    return lines
 
 
 def _agents(scene: Scene, counts: Counts, width: int, height: int, room: int) -> Screen:

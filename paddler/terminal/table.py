@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 
+from paddler.terminal.agent import Agent
 from paddler.terminal.figures import columns_of, pad
-from paddler.terminal.fleet import Agent
 from paddler.terminal.glyphs import Glyphs
 from paddler.terminal.lines import Line, Span, fit, restyled
-from paddler.terminal.saying import detail_of, report_of, state_of
+from paddler.terminal.saying import brief_of, report_of, state_of
 
 __all__ = ["CELL_STYLES", "Columns", "cell_spans", "mark_of"]
 
@@ -27,6 +27,8 @@ CELL_STYLES = {
 
 #: From so many columns on there is room for these.
 _FOR_MODEL, _FOR_ADDRESS, _FOR_IN_FLIGHT = 80, 100, 130
+#: The fewest columns worth having for a model, with the gap after it.
+_LEAST_MODEL = 12
 
 
 def mark_of(agent: Agent, now: float, glyphs: Glyphs) -> Span:
@@ -75,49 +77,42 @@ class Columns:
 
     @classmethod
     def for_agents(cls, agents: Sequence[Agent], width: int) -> Columns:
-        """Those that suit these agents on a screen of that width."""
+        """Those that suit these agents on a screen of that width.
 
-        def longest(texts: list[str], least: int, most: int) -> int:
+        Names come first; where they are long, models and addresses give way.
+        """
+
+        def longest(texts: Iterable[str], least: int, most: int) -> int:
             return min(most, max([least, *map(columns_of, texts)]))
 
-        busy = longest([_busy(agent) for agent in agents], 4, 11)
-        address = longest([a.external_llamacpp_addr for a in agents], 15, 24)
-        model = longest([a.model for a in agents], 10, 40)
-        most_slots = max((agent.slots_total for agent in agents), default=0)
-        in_flight = 9 if width >= _FOR_IN_FLIGHT else 0
+        name = longest((agent.agent_name for agent in agents), 8, 40)
+        busy = longest(map(_busy, agents), 4, 11)
+        slots = max((agent.slots_total for agent in agents), default=0)
         if width < _FOR_MODEL:
-            return cls._narrow(agents, width, busy, most_slots)
-        state = 20 if width < _FOR_IN_FLIGHT else 26
+            return cls._narrow(width, name, busy, slots)
         wide = width >= _FOR_IN_FLIGHT
-        slots = min(max(8, most_slots), 16 if width >= _FOR_ADDRESS else 8)
-        report, gaps = 11, 8
-        address = (address if wide else min(address, 18)) if width >= _FOR_ADDRESS else 0
-        fixed = 3 + state + busy + slots + report + gaps + (address + 2 if address else 0)
-        fixed += in_flight + 2 if in_flight else 0
-        left = width - fixed
-        name = longest([a.agent_name for a in agents], 8, max(8, min(32, left - 10)))
-        room = max(0, left - name)
-        return cls(
-            width,
-            name,
-            address,
-            state,
-            busy,
-            slots,
-            min(room, model) if wide else room,
-            report,
-            in_flight,
-        )
+        state, report, in_flight = (26, 11, 9) if wide else (20, 11, 0)
+        slots = min(max(8, slots), 16 if width >= _FOR_ADDRESS else 8)
+        left = width - (3 + 1 + state + 1 + busy + 2 + slots + 2 + report)
+        left -= in_flight + 2 if wide else 0
+        address = longest((a.external_llamacpp_addr for a in agents), 15, 24 if wide else 18)
+        if width < _FOR_ADDRESS or left - name - address - 2 < _LEAST_MODEL:
+            address = 0
+        model = left - name - (address + 2 if address else 0) - 2
+        if model + 2 < _LEAST_MODEL:
+            name, model = min(name, left), 0
+        elif wide:
+            model = longest((agent.model for agent in agents), 10, min(40, model))
+        return cls(width, name, address, state, busy, slots, model, report, in_flight)
 
     @classmethod
-    def _narrow(cls, agents: Sequence[Agent], width: int, busy: int, most_slots: int) -> Columns:
-        longest = max([8, *(columns_of(agent.agent_name) for agent in agents)])
+    def _narrow(cls, width: int, name: int, busy: int, slots: int) -> Columns:
         left = width - 3 - busy - 3
-        slots = min(max(4, most_slots), 16, max(0, left - 8 - 1 - 20)) if left >= 33 else 0
+        slots = min(max(4, slots), 16, max(0, left - 8 - 1 - 20)) if left >= 33 else 0
         left -= slots + 2 if slots else 0
-        state = min(20, max(0, left - 9))
-        name = max(1, min(longest, left - state - 1))
-        return cls(width, name, 0, state, busy, slots, 0, 0, 0)
+        state = min(20, max(0, left - 1 - min(name, max(8, left - 14))))
+        state = state if state >= 5 else 0
+        return cls(width, max(1, min(name, left - state - 1)), 0, state, busy, slots, 0, 0, 0)
 
     def _spans(self, values: dict[str, list[Span]]) -> list[Span]:
         spans: list[Span] = []
@@ -152,7 +147,7 @@ class Columns:
         :param selected: it has the mark, and is in reverse video.
         """
         mark, colour = mark_of(agent, now, glyphs)
-        state, detail = state_of(agent), detail_of(agent, now)
+        state, detail = state_of(agent), brief_of(agent, now)
         both = f"{state}, {detail}" if detail else state
         report = report_of(agent, now)
         values: dict[str, list[Span]] = {
@@ -165,7 +160,7 @@ class Columns:
             "slots": cell_spans(agent.cells, self.slots, glyphs),
             "model": [(pad(agent.model, self.model), "")],
             "report": [(report, "bold" if agent.state == "stale" else "dim")],
-            "in_flight": [(str(agent.in_flight) if agent.known else "–", "")],
+            "in_flight": [(str(agent.in_flight) if agent.known or agent.in_flight else "–", "")],
         }
         pointer = ">" if selected else " "
         line = fit([(pointer, ""), (mark, colour), (" ", ""), *self._spans(values)], self.width)

@@ -1,18 +1,23 @@
-"""The dashboard's frames with a thousand agents, and its pictures."""
+"""The dashboard's frames with a thousand agents, its memory, and its pictures."""
 
 from __future__ import annotations
 
 import struct
 import time
 from pathlib import Path
+from random import Random
 
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.browsing import one_browser, wait_for
 from tests.commands import ROOT
 from tests.dashboard_pictures import PICTURES, showing, take
+from tests.paging import PretendedCase
+from tests.pretending import pretended_agent
+from tests.proxying import reactor
 
-__all__ = ["FramesTests", "PicturesTests"]
+__all__ = ["FramesTests", "MemoryTests", "PicturesTests"]
 
 #: Times each frame of the page: its scripts, and the styles and layout that follow from them.
 _TIMING = """
@@ -68,6 +73,51 @@ class FramesTests(SynchronousTestCase):
     def test_rows(self) -> None:
         """Two hundred rows."""
         self.check("rows")
+
+
+class MemoryTests(PretendedCase):
+    """Agents that come, go, are renamed and change, ten thousand times."""
+
+    timeout = 180
+
+    async def changes(self, times: int, random: Random) -> None:
+        """So many things happen, some at once."""
+        for turn in range(times):
+            number, what = random.randrange(150), random.random()
+            if what < 0.15 and f"id{number}" in self.there.agents:
+                self.there.tell(left=[f"id{number}"])
+            elif what < 0.3:
+                issues = ["unauthorized"] if what < 0.2 else []
+                self.there.tell(pretended_agent(number, f"name-{random.random()}", *issues))
+            else:
+                self.there.tell(pretended_agent(number, in_flight=random.randrange(5)))
+            if not turn % 5:
+                await deferLater(reactor, 0.002)
+
+    def held(self) -> tuple[float, float]:
+        """Megabytes of the page's heap, and its nodes, without what nobody needs any more."""
+        cdp = self.browser.driver.execute_cdp_cmd
+        cdp("Performance.enable", {})
+        cdp("HeapProfiler.collectGarbage", {})
+        found = {m["name"]: m["value"] for m in cdp("Performance.getMetrics", {})["metrics"]}
+        return found["JSHeapUsedSize"] / 1e6, found["Nodes"]
+
+    async def test_memory(self) -> None:
+        """The page holds no more after them than before."""
+        random = Random(1)
+        await self.open()
+        await self.sees("#live", "Live")
+        for view in ("map", "rows"):
+            await self.changes(1000, random)
+            await self.press(f"#as-{view}")
+        before, nodes_before = await self.do(self.held)
+        await self.changes(10_000, random)
+        last = pretended_agent(1, "the-last")
+        self.there.tell(last)
+        await self.sees("tbody", "the-last")
+        after, nodes_after = await self.do(self.held)
+        self.assertLess(after, before + 0.5)
+        self.assertLess(nodes_after, 1.3 * nodes_before)
 
 
 class PicturesTests(SynchronousTestCase):

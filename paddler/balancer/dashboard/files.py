@@ -43,6 +43,7 @@ FILES: Mapping[str, bytes] = {
     "history.js": _JS,
     "link.js": _JS,
     "map.js": _JS,
+    "renew.js": _JS,
     "rows.js": _JS,
     "scene.js": _JS,
     "strip.js": _JS,

@@ -9,13 +9,12 @@ and stays there.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-
 from paddler.balancer.bodies import MemoryBody
+from paddler.balancer.fastlane.plain import PlainHeads
 from paddler.balancer.fastlane.request import FastRequest
-from paddler.balancer.requests import SLOT_PATHS
 from paddler.errors import PaddlerError
 from paddler.headers import request_id
 
@@ -26,14 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FastConnection"]
 
-#: Bytes of a plain request's head, how many headers it has, and bytes of its body.
-HEAD = 16 * 1024
-HEADERS = 100
-BODY = 1024 * 1024
 #: Bytes of further requests that are read ahead while one is served.
 AHEAD = 64 * 1024
-_ONCE = frozenset((b"host", b"content-length"))
-_NOT_PLAIN = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
 
 
 class FastConnection(asyncio.Protocol):
@@ -53,12 +46,10 @@ class FastConnection(asyncio.Protocol):
         self._exchanges = exchanges
         self._host = host
         self._transport: Any = None
-        self._parser: Any = HttpRequestParser(self)
+        self.write: Callable[[bytes], None] = lambda data: None
+        self._heads = PlainHeads()
         self._request: FastRequest | None = None
         self._exchange: Any = None
-        self._uri = b""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._complete = False
         #: The body that is coming, in pieces, and how much of it is not here yet.
         self._pieces: list[bytes] = []
         self._missing = 0
@@ -79,6 +70,7 @@ class FastConnection(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         """It is here."""
         self._transport = transport
+        self.write = transport.write
         if self._closing:
             transport.abort()
 
@@ -120,20 +112,6 @@ class FastConnection(asyncio.Protocol):
         elif self._request is not None and self._request.flow is not None:
             self._request.flow.resume()
 
-    # From the parser.
-
-    def on_url(self, uri: bytes) -> None:
-        """A request's target."""
-        self._uri += uri
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One of its headers."""
-        self._headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        """Its head is whole."""
-        self._complete = True
-
     # Requests.
 
     def _feed(self) -> None:
@@ -151,60 +129,26 @@ class FastConnection(asyncio.Protocol):
 
     def _begin(self) -> bool:
         """Read a head, and begin its request; tells whether it is a plain one."""
-        data = self._ahead
-        end = data.find(b"\r\n\r\n") + 4
-        if not 4 <= end <= HEAD:
+        data, site = self._ahead, self.site
+        found = self._heads.read(data)
+        if found is None:
             return False
-        head = data[:end]
-        if head.count(b"\n") != head.count(b"\r\n") or b"\n " in head or b"\n\t" in head:
+        end, size = found
+        if size > site.limits.body or not site.bodies.has_room(size):
             return False
-        self._uri, self._headers, self._complete = b"", [], False
-        parser = self._parser
-        try:
-            parser.feed_data(head)
-        except (HttpParserError, HttpParserUpgrade):
-            return False
-        size = self._plain_size()
-        if size is None:
-            return False
-        self.site.bodies.used += size
-        self._keeps = parser.should_keep_alive()
-        body = data[end : end + size]
-        self._ahead = data[end + size :]
-        self._pieces, self._missing = [body], size - len(body)
-        if body:
-            parser.feed_data(body)
-        self.waits_since = self.site.seconds()
-        if not self._missing:
-            self._serve()
+        site.bodies.used += size
+        self._ahead = data[end:]
+        self._pieces, self._missing = [], size
+        self._more_of_body()
         return True
-
-    def _plain_size(self) -> int | None:
-        """The bytes of a plain request's body; None: it is not plain."""
-        if not self._complete or self._uri not in SLOT_PATHS or len(self._headers) > HEADERS:
-            return None
-        if self._parser.get_method() != b"POST" or self._parser.get_http_version() != "1.1":
-            return None
-        seen: dict[bytes, bytes] = {}
-        for name, value in self._headers:
-            lower = name.lower()
-            if lower in _NOT_PLAIN or (lower in _ONCE and lower in seen):
-                return None
-            seen[lower] = value
-        length = seen.get(b"content-length", b"")
-        if b"host" not in seen or not length.isdigit() or len(length) > 9:
-            return None
-        size = int(length)
-        site = self.site
-        fits = size <= min(BODY, site.limits.body) and site.bodies.has_room(size)
-        return size if fits else None
 
     def _more_of_body(self) -> None:
         piece = self._ahead[: self._missing]
         self._ahead = self._ahead[self._missing :]
         self._missing -= len(piece)
-        self._pieces.append(piece)
-        self._parser.feed_data(piece)
+        if piece:
+            self._pieces.append(piece)
+            self._heads.pass_body(piece)
         self.waits_since = self.site.seconds()
         if not self._missing:
             self._serve()
@@ -212,26 +156,16 @@ class FastConnection(asyncio.Protocol):
     def _serve(self) -> None:
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces = []
-        pairs = self._headers
+        heads = self._heads
+        uri, pairs, its_id = heads.uri, heads.pairs, request_id(heads.pairs)
         request = FastRequest(
-            self,
-            b"POST",
-            self._uri,
-            pairs,
-            request_id(pairs),
-            MemoryBody(body),
-            self._host,
-            self._keeps,
+            self, b"POST", uri, pairs, its_id, MemoryBody(body), self._host, heads.keeps
         )
         self._request = request
         self._exchange = exchange = self._exchanges.new(request)
         exchange.begin()
 
     # From the request that is served.
-
-    def write(self, data: bytes) -> None:
-        """Send the client some bytes."""
-        self._transport.write(data)
 
     def answered(self, request: FastRequest) -> None:
         """Its answer is whole."""

@@ -24,6 +24,10 @@ const CHIPS = [
   ['resting', 'Loading or asleep', 'sleeping', 'sleeping'], ['draining', 'Draining', 'draining', 'draining'],
 ];
 
+const compare = new Intl.Collator('en', { numeric: true }).compare;
+/** Names as people order them. @param {Agent} a @param {Agent} b */
+const byName = (a, b) => compare(a.agent_name, b.agent_name) || (a.agent_id < b.agent_id ? -1 : 1);
+
 export class AgentList {
   /** @param {(id: string) => void} ask drains or resumes @param {() => void} changed called when something else was chosen */
   constructor(ask, changed) {
@@ -33,6 +37,9 @@ export class AgentList {
     this._view = '';
     /** @type {Rows | AgentMap | null} */
     this._shown = null;
+    /** All agents' ids, by their names; and what they were put in order for. @type {string[]} */
+    this._order = [];
+    this._shape = -1;
     this._rows = new Rows(ask);
     this._map = new AgentMap(ask);
     this._nobody = el('p', 'more', 'No agent matches. Clear the filter to see all.');
@@ -61,7 +68,11 @@ export class AgentList {
     show(byId('agents'), scene.agents.size > 0);
     if (!scene.agents.size) return;
     const now = scene.now();
-    const all = [...scene.agents.values()];
+    if (scene.shape !== this._shape) {
+      this._order = [...scene.agents.values()].sort(byName).map(a => a.agent_id);
+      this._shape = scene.shape;
+    }
+    const all = this._order.map(id => /** @type {Agent} */ (scene.agents.get(id)));
     this._count(all, now);
     const text = this._find.value.trim().toLowerCase();
     const chosen = all.filter(a => KINDS[this._only](a, now) && (!text || inText(a).includes(text)));
@@ -107,7 +118,7 @@ export class AgentList {
     if (event.key === '/' && !event.ctrlKey && !event.metaKey && at?.tagName !== 'INPUT' && !byId('agents').hidden) {
       this._find.focus();
       event.preventDefault();
-    } else if (event.key === 'Escape' && at === this._find) {
+    } else if (event.key === 'Escape' && (at === this._find || this._find.value) && !document.querySelector('dialog[open]')) {
       this._find.value = '';
       this._find.blur();
       this._changed();

@@ -7,10 +7,27 @@ try {
 } catch { /* a browser may keep nothing: it is asked for anew */ }
 
 /** The balancer wants a token, or another one. */
-export class Refused extends Error {}
+export class Refused extends Error {
+  constructor() {
+    super('the balancer did not take this token');
+  }
+}
 
 /** It answered something else than was asked for. */
 export class Failed extends Error {}
+
+/** Nothing came for so long that nobody can be there. */
+export class Silent extends Error {}
+
+/** Milliseconds in which a question is answered, or nobody is there. */
+const PATIENCE = 5000;
+/** Milliseconds in which a stream says something; the balancer sends a comment after 15 s. */
+const SILENCE = 25_000;
+
+let ahead = 0;
+
+/** Seconds that the balancer's clock is ahead of this one, as far as the latest answer's date tells. */
+export const clockAhead = () => ahead;
 
 /** Whether a token is at hand. */
 export const hasToken = () => token !== '';
@@ -32,6 +49,8 @@ export function useToken(next) {
 async function ask(path, options = {}) {
   const headers = new Headers(token ? { Authorization: `Bearer ${token}` } : {});
   const response = await fetch(path, { cache: 'no-store', credentials: 'same-origin', ...options, headers });
+  const date = Date.parse(response.headers.get('date') ?? '');
+  if (date) ahead = (date + 500 - Date.now()) / 1000;
   if (response.status === 401) throw new Refused();
   if (!response.ok) {
     const said = await response.json().catch(() => null);
@@ -42,12 +61,12 @@ async function ask(path, options = {}) {
 
 /** Ask for JSON. @param {string} path @param {AbortSignal} signal @returns {Promise<any>} */
 export async function getJson(path, signal) {
-  return (await ask(path, { signal: AbortSignal.any([signal, AbortSignal.timeout(10_000)]) })).json();
+  return (await ask(path, { signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE)]) })).json();
 }
 
 /** Have something done. @param {string} path */
 export async function post(path) {
-  await ask(path, { method: 'POST', signal: AbortSignal.timeout(10_000) });
+  await ask(path, { method: 'POST', signal: AbortSignal.timeout(2 * PATIENCE) });
 }
 
 /**
@@ -55,19 +74,32 @@ export async function post(path) {
  * @param {string} path
  * @param {AbortSignal} signal
  * @param {(event: string, data: any) => void} heard
- * @param {(date: string | null) => void} opened called with the answer's date
+ * @param {() => void} alive called whenever anything comes, be it a comment
+ * @throws {Silent} nothing came for long: a connection may be dead without an end
  */
-export async function follow(path, signal, heard, opened = () => {}) {
-  const response = await ask(path, { signal });
-  opened(response.headers.get('date'));
-  const reader = /** @type {ReadableStream} */ (response.body).pipeThrough(new TextDecoderStream()).getReader();
-  let rest = '';
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    const blocks = (rest + value).split(/\r?\n\r?\n/);
-    rest = blocks.pop() ?? '';
-    for (const block of blocks) tell(block, heard);
+export async function follow(path, signal, heard, alive) {
+  const silent = new AbortController();
+  let timer = 0;
+  const listen = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => silent.abort(new Silent()), SILENCE);
+  };
+  listen();
+  try {
+    const response = await ask(path, { signal: AbortSignal.any([signal, silent.signal]) });
+    const reader = /** @type {ReadableStream} */ (response.body).pipeThrough(new TextDecoderStream()).getReader();
+    let rest = '';
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      listen();
+      alive();
+      const blocks = (rest + value).split(/\r?\n\r?\n/);
+      rest = blocks.pop() ?? '';
+      for (const block of blocks) tell(block, heard);
+    }
+  } finally {
+    clearTimeout(timer);
   }
 }
 

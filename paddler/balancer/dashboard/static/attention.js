@@ -1,7 +1,8 @@
 /* What needs attention: one card for each kind of trouble, with what to do about it. */
+import { hasToken } from './api.js';
 import { byId, button, command, el, icon, setClass, setKids, setRich, setText, show } from './dom.js';
 import { count, secs, span, waited } from './figures.js';
-import { adviceFor, detail, issues, port, serving } from './fleet.js';
+import { adviceFor, detail, issueOf, port, serving } from './fleet.js';
 import { BLOCKED, ISSUES, SERVED } from './words.js';
 
 /** @typedef {import('./scene.js').Scene} Scene @typedef {import('./fleet.js').Agent} Agent @typedef {import('./fleet.js').Facts} Facts */
@@ -11,15 +12,20 @@ import { BLOCKED, ISSUES, SERVED } from './words.js';
  * @typedef {{key: string, bad: boolean, title: string, agents: Agent[], extra: string, why: string, todo: string, fix: string}} Matter
  */
 
+/** So many agents of a kind are named. */
+const FEW = 3;
+
 class Card {
   /** @param {(name: string) => void} pick */
   constructor(pick) {
     this._pick = pick;
-    this._title = el('b');
-    this._who = el('span', 'who');
-    this._names = el('span');
+    this._title = el('h2');
     this._extra = el('span');
-    this._who.append(this._names, this._extra);
+    this._names = el('span');
+    /** The first few agents, by name; they are kept, so that focus stays where it is. @type {Map<string, {node: HTMLElement, comma: Text}>} */
+    this._shown = new Map();
+    this._more = el('span');
+    this._who = el('span', 'who', this._names, this._more, this._extra);
     this._why = el('p', 'why');
     this._todo = el('p');
     this._fix = command();
@@ -28,7 +34,7 @@ class Card {
     });
     open.setAttribute('aria-expanded', 'false');
     this.node = el('article', 'issue', icon('issue', ''),
-      el('div', 'what', el('p', 'head', this._title, this._who), this._why, open), el('div', 'do', this._todo, this._fix.node));
+      el('div', 'what', el('div', 'head', this._title, this._who), this._why, open), el('div', 'do', this._todo, this._fix.node));
   }
 
   /** @param {Matter} matter */
@@ -44,17 +50,23 @@ class Card {
     this._fix.set(matter.fix);
   }
 
+  /** @param {string} name @param {Text} comma */
+  _one(name, comma) {
+    const node = button('', name, () => this._pick(name));
+    node.title = name;
+    return el('span', '', comma, node);
+  }
+
   /** @param {string[]} names */
   _list(names) {
-    const key = JSON.stringify(names);
-    if (this._names.dataset.key === key) return;
-    this._names.dataset.key = key;
-    this._names.replaceChildren();
-    names.slice(0, 3).forEach((name, n) => {
-      if (n) this._names.append(', ');
-      this._names.append(button('', name, () => this._pick(name)));
-    });
-    if (names.length > 3) this._names.append(` and ${count(names.length - 3)} more`);
+    this._shown = new Map(names.slice(0, FEW).map((name, n) => {
+      const comma = this._shown.get(name)?.comma ?? document.createTextNode('');
+      const node = this._shown.get(name)?.node ?? this._one(name, comma);
+      setText(comma, n ? ', ' : '');
+      return [name, { node, comma }];
+    }));
+    setKids(this._names, [...this._shown.values()].map(({ node }) => node));
+    setText(this._more, names.length > FEW ? ` and ${count(names.length - FEW)} more` : '');
   }
 }
 
@@ -109,12 +121,12 @@ function ofAgents(scene) {
   /** @type {Map<string, {issue: string, agents: Agent[]}>} */
   const groups = new Map();
   for (const agent of scene.agents.values()) {
-    for (const issue of issues(agent, now)) {
-      const key = `${adviceFor(issue)}, ${serving(agent) ? 'served' : 'blocked'}`;
-      const group = groups.get(key) ?? { issue: adviceFor(issue), agents: [] };
-      group.agents.push(agent);
-      groups.set(key, group);
-    }
+    const issue = issueOf(agent, now);
+    if (!issue) continue;
+    const key = `${adviceFor(issue)}, ${serving(agent) ? 'served' : 'blocked'}`;
+    const group = groups.get(key) ?? { issue: adviceFor(issue), agents: [] };
+    group.agents.push(agent);
+    groups.set(key, group);
   }
   const found = [...groups].map(([key, { issue, agents }]) => matter(key, issue, agents, now));
   return found.sort((a, b) => Number(b.bad) - Number(a.bad) || b.agents.length - a.agents.length || (a.key < b.key ? -1 : 1));
@@ -142,11 +154,10 @@ function extra(agent, issue, now) {
 
 /** The command that starts an agent which reports here. @param {Scene} scene */
 export function agentCommand(scene) {
-  const port = location.pathname === '/dashboard' ? location.port : scene.managementPort();
-  return `paddler agent --management-host ${host()} --management-port ${port || '8085'}`;
-}
-
-/** This page's own host, as other machines reach it. */
-export function host() {
-  return location.hostname && !/^(localhost$|127\.|0\.0|\[?::1)/.test(location.hostname) ? location.hostname : '10.0.0.5';
+  const { hostname, pathname, port, protocol } = location;
+  const [usual, scheme] = protocol === 'https:' ? ['443', ' --management-scheme https'] : ['80', ''];
+  // Below a path this came through a web server, which may know nothing of agents.
+  const where = pathname === '/dashboard' ? `${port || usual}${scheme}` : scene.managementPort() || '8085';
+  const token = hasToken() ? ' --management-token-file FILE' : '';
+  return `paddler agent --management-host ${hostname.replace(/[[\]]/g, '')} --management-port ${where}${token}`;
 }

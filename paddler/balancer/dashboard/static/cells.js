@@ -1,6 +1,7 @@
 /* One agent's slots as cells; many narrow ones above 16, a bar above 64. */
-import { busy, known, slots } from './fleet.js';
 import { el, setAttr, setClass } from './dom.js';
+import { count, many } from './figures.js';
+import { busy, known, slots } from './fleet.js';
 import { CELLS } from './words.js';
 
 /** @typedef {import('./fleet.js').Agent} Agent */
@@ -8,13 +9,13 @@ import { CELLS } from './words.js';
 /** The slots in words. @param {Agent} a */
 export function inWords(a) {
   const found = /** @type {Record<string, number>} */ (slots(a));
-  const say = CELLS.filter(([k]) => found[k] && k !== 'i' && k !== 'u').map(([k, name]) => `${found[k]} ${name}`);
-  return `${a.slots_total} slots: ${say.join(', ') || (known(a) ? 'none busy' : 'unknown')}`;
+  const say = CELLS.filter(([k]) => found[k] && k !== 'i' && k !== 'u').map(([k, name]) => `${count(found[k])} ${name}`);
+  return a.slots_total ? `${many(a.slots_total, 'slot')}: ${say.join(', ') || (known(a) ? 'none busy' : 'unknown')}` : 'No slots known';
 }
 
 /** "3 / 8", or a dash where that is not known. @param {Agent} a */
 export function ratio(a) {
-  return `${known(a) || busy(a) ? busy(a) : '–'} / ${a.slots_total || '–'}`;
+  return `${known(a) || busy(a) ? count(busy(a)) : '–'} / ${a.slots_total ? count(a.slots_total) : '–'}`;
 }
 
 export class Cells {
@@ -28,10 +29,10 @@ export class Cells {
   patch(a) {
     const s = /** @type {Record<string, number>} */ (slots(a));
     const run = CELLS.map(([k]) => k.repeat(s[k])).join('');
-    if (run === this._drawn) return;
     const words = inWords(a);
     setAttr(this.node, 'aria-label', words);
     setAttr(this.node, 'title', words);
+    if (run === this._drawn) return;
     if (run.length > 64) this._bar(s);
     else this._cells(run);
     this._drawn = run;

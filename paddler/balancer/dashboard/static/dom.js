@@ -56,20 +56,23 @@ export function setRich(node, text) {
 }
 
 /**
- * Have exactly these children, in this order, moving as few as possible.
+ * Have exactly these children, in this order. Those that stay are not touched where others go,
+ * and one that has to move keeps the focus; where that is lost, it goes to what is around.
  * @param {Element} parent @param {Element[]} kids
  */
 export function setKids(parent, kids) {
+  const focus = /** @type {HTMLElement | null} */ (document.activeElement);
+  const held = parent.contains(focus);
+  const kept = new Set(kids);
+  for (const kid of [...parent.children]) if (!kept.has(kid)) kid.remove();
   let at = parent.firstElementChild;
   for (const kid of kids) {
     if (kid === at) at = at.nextElementSibling;
     else parent.insertBefore(kid, at);
   }
-  while (at) {
-    const gone = at;
-    at = at.nextElementSibling;
-    gone.remove();
-  }
+  if (!held || document.activeElement === focus) return;
+  const next = parent.contains(focus) ? focus : /** @type {HTMLElement | null} */ (parent.closest('[tabindex="-1"]'));
+  next?.focus({ preventScroll: true });
 }
 
 const SVG = 'http://www.w3.org/2000/svg';
@@ -94,18 +97,30 @@ export function setIcon(svg, name, cls = name) {
  * @returns {{node: HTMLElement, set: (text: string) => void}}
  */
 export function command(text = '') {
-  const code = el('code', '', text);
-  const copy = button('', 'Copy', async () => {
+  const code = el('code');
+  const copy = button('', '', async () => {
     try {
       await navigator.clipboard.writeText(code.textContent || '');
-      copy.textContent = 'Copied';
+      say('Copied');
     } catch {
       // A page that came over plain http may not use the clipboard.
       getSelection()?.selectAllChildren(code);
-      copy.textContent = 'Press Ctrl+C';
+      say('Press Ctrl+C');
     }
-    setTimeout(() => { copy.textContent = 'Copy'; }, 1800);
+    setTimeout(say, 1800, 'Copy');
   });
-  code.tabIndex = 0;
-  return { node: el('div', 'cmd', code, copy), set: next => setText(code, next) };
+  /** @param {string} word */
+  const say = word => {
+    setText(copy, word);
+    // Heard alone, a button has to say what of.
+    setAttr(copy, 'aria-label', `${word}: ${code.textContent}`);
+  };
+  /** @param {string} next */
+  const set = next => {
+    if (code.textContent === next && copy.textContent) return;
+    setText(code, next);
+    say('Copy');
+  };
+  set(text);
+  return { node: el('div', 'cmd', code, copy), set };
 }

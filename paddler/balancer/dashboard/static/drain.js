@@ -1,16 +1,16 @@
 /* Asks before an agent is drained or resumed. */
-import { Refused, post } from './api.js';
+import { post } from './api.js';
 import { byId, el, setText, show } from './dom.js';
 import { count, many } from './figures.js';
-import { busy, facts, slots } from './fleet.js';
+import { busy, taking } from './fleet.js';
+import { sum } from './history.js';
 
 /** @typedef {import('./scene.js').Scene} Scene @typedef {import('./fleet.js').Agent} Agent */
 
 export class DrainDialog {
-  /** @param {Scene} scene @param {() => void} refused called when the token was not taken */
-  constructor(scene, refused) {
+  /** @param {Scene} scene */
+  constructor(scene) {
     this._scene = scene;
-    this._refused = refused;
     this._dialog = /** @type {HTMLDialogElement} */ (byId('ask'));
     this._id = '';
     this._back = false;
@@ -55,15 +55,16 @@ export class DrainDialog {
   /** @param {Agent} agent */
   _sayDrain(agent) {
     const scene = this._scene;
-    const f = facts(scene.agents.values(), scene.now());
     const n = busy(agent);
-    const here = slots(agent);
-    const rest = f.usable - n - here.i;
-    setText(this._running, n ? `Its ${many(n, 'running answer')} ${n === 1 ? 'finishes' : 'finish'}` : 'Nothing is running on it');
-    setText(this._rest, `; ${count(rest)} of ${count(f.usable)} slots stay.`);
+    // Where nothing new goes no slot stays, though answers may still run there.
+    const able = [...scene.agents.values()].filter(taking);
+    const all = sum(able.map(a => a.slots_total));
+    const rest = sum(able.filter(a => a !== agent).map(a => a.slots_total));
+    setText(this._running, n ? `Its ${many(n, 'running answer')} ${n === 1 ? 'finishes' : 'finish'}` : 'Nothing runs on it');
+    setText(this._rest, `; ${count(rest)} of ${count(all)} slots stay.`);
     const waiting = scene.queue.requests_waiting;
     const timeout = count(scene.timeout());
-    const last = rest <= 0;
+    const last = all > 0 && rest === 0;
     show(byId('askw'), last || waiting > 0);
     setText(byId('askw'), last ? `This is the last agent taking requests. New ones will wait ${timeout} s, then fail with 504.`
       : `${many(waiting, 'request')} ${waiting === 1 ? 'is' : 'are'} waiting already and will wait longer.`);
@@ -75,11 +76,6 @@ export class DrainDialog {
       await post(`api/v1/agents/${encodeURIComponent(this._id)}/${this._back ? 'resume' : 'drain'}`);
       this._dialog.close();
     } catch (error) {
-      if (error instanceof Refused) {
-        this._dialog.close();
-        this._refused();
-        return;
-      }
       setText(byId('askerror'), `That did not work: ${error instanceof Error ? error.message : error}`);
       show(byId('askerror'), true);
     }

@@ -1,12 +1,16 @@
 /* What to do while there is no agent. */
-import { agentCommand, host } from './attention.js';
+import { agentCommand } from './attention.js';
 import { byId, command, el, icon, setRich, show } from './dom.js';
+
+/** This page came from the machine that it is looked at on. */
+const here = /^(localhost$|127\.|\[::1)/.test(location.hostname);
 
 /** @typedef {import('./scene.js').Scene} Scene */
 
 const STEPS = [
   ['Start llama-server', 'Any recent build. Skip this if it already runs.'],
-  ['Start an agent beside it', 'On the same machine. It finds llama-server at 127.0.0.1:8088 and reports here every second.'],
+  ['Start an agent beside it', 'On the same machine. It finds llama-server at 127.0.0.1:8088 and reports here every second.'
+    + (here ? ` On another machine than this, name this one’s address in place of ${location.hostname}.` : '')],
   ['Ask something', 'Through the balancer; a waiting request is answered the moment a slot is free.'],
 ];
 const TROUBLES = [
@@ -23,7 +27,7 @@ function texts(scene) {
   return [
     'llama-server -m model.gguf --host 0.0.0.0 --port 8088 --parallel 4',
     `${agentCommand(scene)} \\\n  --external-llamacpp-host $(hostname -I | cut -d' ' -f1)`,
-    `curl http://${host()}:${scene.publicPort() || '8086'}/v1/chat/completions -d \\\n  '{"messages":[{"role":"user","content":"hello"}]}'`,
+    `curl http://${location.hostname}:${scene.publicPort() || '8086'}/v1/chat/completions -d \\\n  '{"messages":[{"role":"user","content":"hello"}]}'`,
   ];
 }
 

@@ -6,9 +6,9 @@ export const count = new Intl.NumberFormat('en-US').format;
 /** "1 agent", "3 agents". @param {number} n @param {string} one */
 export const many = (n, one, more = `${one}s`) => `${count(n)} ${n === 1 ? one : more}`;
 
-/** A time that was measured: "380 ms", "1.9 s", "41 s". @param {number | null} s seconds */
+/** A time that was measured: "380 ms", "1.9 s", "41 s"; "none". @param {number | null} s seconds */
 export function secs(s) {
-  if (s === null) return '–';
+  if (s === null) return 'none';
   if (s < 0.9995) return `${Math.round(s * 1000)} ms`;
   return s < 9.95 ? `${s.toFixed(1)} s` : `${count(Math.round(s))} s`;
 }

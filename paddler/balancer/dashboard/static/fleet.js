@@ -32,9 +32,13 @@ const SERVING = new Set(['ready', 'full', 'sleeping', 'draining']);
 const RESTING = new Set(['loading', 'sleeping']);
 const FREE = new Set(['ready', 'full', 'sleeping']);
 const REMARK = new Set(['unreachable', 'quarantined', 'stale']);
+/** What is no reason why its llama-server can't be reached. */
+const FROM_HERE = new Set(['quarantined', 'stale']);
 
 /** Whether it answers requests, or ends those it has. @param {Agent} a */
 export const serving = a => SERVING.has(a.state);
+/** Whether new requests go there, at once or when a slot is free. @param {Agent} a */
+export const taking = a => FREE.has(a.state) && !a.draining;
 /** @param {Agent} a */
 export const resting = a => RESTING.has(a.state);
 /** Slots in use, by whomever. @param {Agent} a */
@@ -51,7 +55,7 @@ export const port = a => /:(\d+)$/.exec(a.external_llamacpp_addr)?.[1] ?? '8088'
 /** What its slots do. Those in use are known even in trouble; the rest is out then. @param {Agent} a @returns {Slots} */
 export function slots(a) {
   const rest = Math.max(0, a.slots_total - busy(a));
-  const free = FREE.has(a.state) && !a.draining;
+  const free = taking(a);
   return {
     o: a.in_flight - a.promised, p: a.promised, f: a.foreign_busy, l: a.client_left,
     i: free ? rest : 0, u: free ? 0 : rest,
@@ -59,35 +63,36 @@ export function slots(a) {
 }
 
 /**
- * The issues that a person should look at. An agent that was drained may be stopped, and a model may load.
+ * The issue that a person should look at first: the one behind its state. An agent that was drained may be
+ * stopped, and a model may load.
  * @param {Agent} a @param {number} now Unix seconds
- * @returns {Issue[]}
+ * @returns {Issue | null}
  */
-export function issues(a, now) {
-  if (!a.issues.length && serving(a)) return a.issues;
-  if (drained(a)) return [];
-  const found = a.issues.filter(i => ISSUES[i.issue] && (i.issue !== 'loading' || now - i.since > LOADING_LONG));
-  const said = found.length || !REMARK.has(a.state);
-  return said ? found : [{ issue: a.state, since: now, seen_by: 'balancer' }];
+export function issueOf(a, now) {
+  if ((!a.issues.length && serving(a)) || drained(a)) return null;
+  const wanted = a.issues.filter(i => ISSUES[i.issue] && (i.issue !== 'loading' || now - i.since > LOADING_LONG));
+  const behind = wanted.filter(i => (a.state === 'unreachable' ? !FROM_HERE.has(i.issue) : i.issue === a.state));
+  if (a.state === 'loading') return behind[0] ?? null;
+  const first = behind[0] ?? wanted[0];
+  // Who is beside llama-server and gets no answer either knows more.
+  const nearer = first?.issue === 'unreachable' && behind.find(i => i.issue === 'unreachable' && i.seen_by === 'agent');
+  return nearer || first || (REMARK.has(a.state) ? { issue: a.state, since: now, seen_by: 'balancer' } : null);
 }
 
 /** Whether it needs somebody: '' no, 'warn' soon, 'bad' now. @param {Agent} a @param {number} now @returns {'' | 'warn' | 'bad'} */
 export function trouble(a, now) {
-  const found = issues(a, now);
-  if (!found.length) return '';
-  return !serving(a) && found.some(i => ISSUES[i.issue].bad) ? 'bad' : 'warn';
+  const found = issueOf(a, now);
+  if (!found) return '';
+  return !serving(a) && ISSUES[found.issue].bad ? 'bad' : 'warn';
 }
 
 /** The key of `ISSUES` for an issue. @param {Issue} i */
 export const adviceFor = i => (i.issue === 'unreachable' && i.seen_by === 'agent' ? 'unreachable for its agent' : i.issue);
 
-/** The issue that names the state best. @param {Agent} a */
-const sharpest = a => a.issues.find(i => SHARPER[i.issue])?.issue ?? '';
-
 /** Its state, in a word or two. @param {Agent} a */
 export function word(a) {
   if (drained(a)) return 'Drained';
-  if (a.state === 'unreachable') return SHARPER[sharpest(a)] ?? STATES.unreachable;
+  if (a.state === 'unreachable') return SHARPER[issueOf(a, 0)?.issue ?? ''] ?? STATES.unreachable;
   return STATES[a.state] ?? a.state;
 }
 
@@ -97,11 +102,11 @@ export function detail(a, now) {
   if (a.draining) return `${many(busy(a), 'answer')} left`;
   if (a.state === 'quarantined') return back(a, now);
   if (a.state === 'unreachable') {
-    const since = Math.min(...a.issues.map(i => i.since));
-    return now - since >= 1 && Number.isFinite(since) ? `for ${span(now - since)}` : '';
+    const since = issueOf(a, now)?.since ?? now;
+    return now - since >= 1 ? `for ${span(now - since)}` : '';
   }
   if (a.state === 'sleeping') return 'wakes on demand';
-  const wrong = serving(a) && issues(a, now)[0];
+  const wrong = serving(a) && issueOf(a, now);
   return wrong ? ISSUES[wrong.issue].short : '';
 }
 
@@ -114,7 +119,7 @@ function back(a, now) {
 /** The glyph for its state. @param {Agent} a */
 export function glyph(a) {
   if (drained(a)) return 'draining';
-  return a.state === 'unreachable' && sharpest(a) === 'timeout' ? 'stale' : a.state;
+  return a.state === 'unreachable' && issueOf(a, 0)?.issue === 'timeout' ? 'stale' : a.state;
 }
 
 /** How its reports come; digits only when they stopped. @param {Agent} a @param {number} now */

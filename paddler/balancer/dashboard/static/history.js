@@ -21,28 +21,19 @@ const STEP = 5;
 
 export class History {
   constructor() {
-    /** @type {Map<number, Point>} */
-    this._points = new Map();
+    /** The oldest first. @type {Point[]} */
+    this._points = [];
     /** Grows with each change. */
     this.version = 0;
   }
 
   /** Take what the API gave. @param {{points: Point[]}} told */
   merge(told) {
-    for (const point of told.points) this._points.set(point.time, point);
-    const newest = Math.max(...this._points.keys());
-    for (const time of this._points.keys()) if (time <= newest - SPAN) this._points.delete(time);
+    const all = new Map([...this._points, ...told.points].map(point => [point.time, point]));
+    // Later ones are left from before its clock was set back.
+    const newest = told.points.at(-1)?.time ?? this._points.at(-1)?.time ?? 0;
+    this._points = [...all.values()].filter(({ time }) => time > newest - SPAN && time <= newest).sort((a, b) => a.time - b.time);
     this.version++;
-  }
-
-  /** @returns {Point[]} in order */
-  points() {
-    return [...this._points.values()].sort((a, b) => a.time - b.time);
-  }
-
-  /** When the newest point was taken; 0 when there is none. */
-  newest() {
-    return Math.max(0, ...this._points.keys());
   }
 
   /**
@@ -54,7 +45,7 @@ export class History {
     /** @type {Column[]} */
     const found = [[], ...reads.map(() => [])];
     let before = 0;
-    for (const point of this.points()) {
+    for (const point of this._points) {
       if (before && point.time - before > 1.5 * STEP) {
         found.forEach((column, n) => column.push(n ? null : before + STEP));
       }
@@ -67,25 +58,25 @@ export class History {
 
   /** Requests answered in all of it. */
   requests() {
-    return sum(this.points().map(p => p.requests));
+    return sum(this._points.map(p => p.requests));
   }
 
   /** Requests a second, of the last 15 seconds. */
   rate() {
-    const last = this.points().slice(-3);
+    const last = this._points.slice(-3);
     return last.length ? sum(last.map(p => p.requests)) / (STEP * last.length) : 0;
   }
 
   /** Time to first byte, of the last minute in which there was one. @returns {[number | null, number | null]} */
   firstByte() {
-    const last = this.points().slice(-12).findLast(p => p.ttfb_p50 !== null);
+    const last = this._points.slice(-12).findLast(p => p.ttfb_p50 !== null);
     return last ? [last.ttfb_p50, last.ttfb_p95] : [null, null];
   }
 
   /** Errors by code, in all of it. @returns {Map<string, number>} */
   errors() {
     const found = new Map();
-    for (const p of this.points()) {
+    for (const p of this._points) {
       for (const [code, n] of Object.entries(p.errors)) found.set(code, (found.get(code) ?? 0) + n);
     }
     return new Map([...found].sort());
@@ -93,13 +84,13 @@ export class History {
 
   /** The longest wait in all of it; null if that is not told. */
   longestWait() {
-    const told = this.points().flatMap(p => p.oldest_wait_seconds ?? []);
+    const told = this._points.flatMap(p => p.oldest_wait_seconds ?? []);
     return told.length ? Math.max(...told) : null;
   }
 
   /** The most that waited at one time. */
   mostWaiting() {
-    return Math.max(0, ...this.points().map(p => p.requests_waiting));
+    return Math.max(0, ...this._points.map(p => p.requests_waiting));
   }
 }
 

@@ -5,6 +5,7 @@ import { DrainDialog } from './drain.js';
 import { drawEmpty } from './empty.js';
 import { facts } from './fleet.js';
 import { keepLinked } from './link.js';
+import { renewFor } from './renew.js';
 import { Scene } from './scene.js';
 import { drawStrip } from './strip.js';
 import { startTheme } from './theme.js';
@@ -13,12 +14,13 @@ import { askForToken } from './token.js';
 import { drawHeader, drawTitle, drawVerdict } from './verdict.js';
 
 const scene = new Scene();
-const dialog = new DrainDialog(scene, () => location.reload());
+const dialog = new DrainDialog(scene);
 const list = new AgentList(id => dialog.open(id), changed);
 /** The frame that was asked for: of all, or of what is left of the list. @type {'' | 'all' | 'rest'} */
 let asked = '';
 
 function changed() {
+  if (scene.balancer) renewFor(scene.balancer.version);
   // A hidden page draws nothing, but its title is still read.
   if (document.hidden) drawTitle(scene, facts(scene.agents.values(), scene.now()));
   else ask('all');

@@ -3,7 +3,6 @@ import { Cells } from './cells.js';
 import { button, el, icon, setAttr, setClass, setIcon, setKids, setText } from './dom.js';
 import { count, many } from './figures.js';
 import { busy, detail, facts, glyph, known, model, report, resting, trouble, word } from './fleet.js';
-import { byName } from './rows.js';
 
 /** @typedef {import('./fleet.js').Agent} Agent */
 
@@ -14,7 +13,9 @@ const HINT = 'One square is one agent, filled as far as it is busy. Point at one
 class Square {
   /** @param {string} id @param {(id: string) => void} point @param {(id: string) => void} ask */
   constructor(id, point, ask) {
-    this.node = button('t', '', () => ask(id));
+    this.node = button('t', '', () => {});
+    // A finger can't point at it first.
+    this.node.onclick = event => (/** @type {PointerEvent} */ (event).pointerType === 'touch' ? point : ask)(id);
     this.node.tabIndex = -1;
     this.node.onmouseenter = this.node.onfocus = () => point(id);
     /** @type {SVGElement | null} */
@@ -33,7 +34,7 @@ class Square {
     if (key === this._key) return;
     this._key = key;
     setClass(this.node, wrong ? `t trouble ${wrong}` : rest ? 't rest' : 't');
-    setAttr(this.node, 'aria-label', `${a.agent_name}, ${word(a)}, ${known(a) || busy(a) ? busy(a) : 'unknown'} of ${a.slots_total} busy`);
+    setAttr(this.node, 'aria-label', `${a.agent_name}, ${word(a)}, ${told(a)}`);
     const total = a.slots_total || 1;
     this.node.style.setProperty('--f', String((a.in_flight - a.promised + a.client_left) / total));
     this.node.style.setProperty('--g', String(busy(a) / total));
@@ -59,11 +60,18 @@ class Group {
   patch(name, members, now) {
     const f = facts(members, now);
     setText(this._name, name || 'no model named');
+    setAttr(this._name, 'title', name);
     const width = `${(100 * f.busy / (f.usable || 1)).toFixed(1)}%`;
     if (this._fill.style.width !== width) this._fill.style.width = width;
     const bad = f.trouble ? ` · ${count(f.trouble)} in trouble` : '';
     setText(this._told, `${count(f.busy)} of ${count(f.usable)} slots busy · ${many(members.length, 'agent')}${bad}`);
   }
+}
+
+/** How busy it is, in words. @param {Agent} a */
+function told(a) {
+  if (known(a) || busy(a)) return `${count(busy(a))} of ${count(a.slots_total)} busy`;
+  return a.slots_total ? many(a.slots_total, 'slot') : 'no slots known';
 }
 
 /** The line that tells of the square one points at. */
@@ -97,7 +105,7 @@ class Inspector {
     setText(this._address, a.external_llamacpp_addr);
     setText(this._state, [word(a), detail(a, now)].filter(Boolean).join(', '));
     this._cells.patch(a);
-    setText(this._busy, known(a) || busy(a) ? `${busy(a)} of ${a.slots_total} busy` : `${a.slots_total || 'unknown'} slots`);
+    setText(this._busy, told(a));
     setText(this._report, a.state === 'stale' ? `last report ${report(a, now)}` : 'reports on time');
     setText(this._act, a.draining ? 'Resume' : 'Drain');
     setAttr(this._act, 'aria-label', `${a.draining ? 'Resume' : 'Drain'} ${a.agent_name}`);
@@ -122,6 +130,8 @@ export class AgentMap {
     // What time alone changes is looked at every ten seconds.
     this._allAt = 0;
     this._calm = false;
+    /** @type {HTMLElement | null} */
+    this._stop = null;
     this._inspector = new Inspector(ask);
     this._box = el('div', 'groups');
     this.node = el('div', 'map', this._inspector.node, this._box);
@@ -129,7 +139,7 @@ export class AgentMap {
   }
 
   /**
-   * @param {Agent[]} list
+   * @param {Agent[]} list those to show, by name
    * @param {string} key changes when other agents are shown, or their names or models change
    * @param {number} now
    */
@@ -167,7 +177,7 @@ export class AgentMap {
   /** By name and never by load, so that a square stays where the eye left it. @param {Agent[]} list */
   _arrange(list) {
     this._layout = new Map();
-    for (const a of [...list].sort(byName)) {
+    for (const a of list) {
       const ids = this._layout.get(model(a)) ?? [];
       ids.push(a.agent_id);
       this._layout.set(model(a), ids);
@@ -184,7 +194,14 @@ export class AgentMap {
     for (const name of this._groups.keys()) if (!this._layout.has(name)) this._groups.delete(name);
     setKids(this._box, nodes);
     const first = this._all()[0];
-    if (first && !this._all().some(node => node.tabIndex === 0)) first.tabIndex = 0;
+    if (first && !this._stop?.isConnected) this._tabStop(first);
+  }
+
+  /** Only one square is on the way of the Tab key. @param {HTMLElement} node */
+  _tabStop(node) {
+    if (this._stop) this._stop.tabIndex = -1;
+    this._stop = node;
+    node.tabIndex = 0;
   }
 
   /** @param {string} id */
@@ -196,9 +213,11 @@ export class AgentMap {
 
   /** @param {string} id */
   _point(id) {
-    this._squares.get(this._pointed)?.node.removeAttribute('aria-current');
+    const [from, to] = [this._pointed, id].map(at => this._squares.get(at)?.node);
+    from?.removeAttribute('aria-current');
+    to?.setAttribute('aria-current', 'true');
     this._pointed = id;
-    this._squares.get(id)?.node.setAttribute('aria-current', 'true');
+    if (to) this._tabStop(to);
     this.node.dispatchEvent(new CustomEvent('pointed', { bubbles: true }));
   }
 
@@ -218,8 +237,6 @@ export class AgentMap {
     event.preventDefault();
     const next = sideways ? all[at + sideways] : nearest(from, all, updown ?? 0);
     if (!next || next === from) return;
-    from.tabIndex = -1;
-    next.tabIndex = 0;
     next.focus();
   }
 }

@@ -13,15 +13,25 @@ const SLICE = 20;
 const SETTLED = 5000;
 const HEADS = [['', 'Agent'], ['', 'State'], ['num', 'Busy'], ['', 'Slots'], ['hm', 'Model'], ['hm late', 'Report'], ['num', '']];
 
-const compare = new Intl.Collator('en', { numeric: true }).compare;
-/** Names as people order them. @param {Agent} a @param {Agent} b */
-export const byName = (a, b) => compare(a.agent_name, b.agent_name) || (a.agent_id < b.agent_id ? -1 : 1);
+/** The pointer, if there is one, rests on things without a click. */
+const pointed = matchMedia('(hover: hover)');
 
 /** @param {Agent} a @param {number} now */
 function rank(a, now) {
   const wrong = trouble(a, now);
   if (wrong) return wrong === 'bad' ? 0 : 1;
   return a.draining ? 2 : resting(a) ? 4 : 3;
+}
+
+/**
+ * A part of the table. Its role is said, for on a phone it looks like no table, and some browsers
+ * then take it for none.
+ * @param {string} tag @param {string} cls @param {string} role @param {(string | Node)[]} kids
+ */
+function part(tag, cls, role, ...kids) {
+  const node = el(tag, cls, ...kids);
+  node.setAttribute('role', role);
+  return node;
 }
 
 class Row {
@@ -37,13 +47,13 @@ class Row {
     this._word = el('span');
     this._detail = el('small');
     this._state = el('span', 'st', this._icon, this._word, this._detail);
-    this._ratio = el('td', 'num');
+    this._ratio = part('td', 'num', 'cell');
     this._cells = new Cells();
-    this._model = el('td', 'model mono hm');
+    this._model = part('td', 'model mono hm', 'cell');
     this._report = el('span', 'late');
     this._act = button('act', '', () => ask(id));
-    this.node = el('tr', '', el('td', 'who', this._name, this._address), el('td', 'stc', this._state), this._ratio,
-      el('td', 'sl', this._cells.node), this._model, el('td', 'hm lateb', this._report), el('td', 'num ac', this._act));
+    this.node = part('tr', '', 'row', part('td', 'who', 'cell', this._name, this._address), part('td', 'stc', 'cell', this._state), this._ratio,
+      part('td', 'sl', 'cell', this._cells.node), this._model, part('td', 'hm lateb', 'cell', this._report), part('td', 'num ac', 'cell', this._act));
   }
 
   /** @param {Agent} a @param {number} now */
@@ -53,7 +63,9 @@ class Row {
     this.calm = !a.issues.length && serving(a);
     setClass(this.node, wrong ? `trouble ${wrong}` : '');
     setText(this._name, a.agent_name);
+    setAttr(this._name, 'title', a.agent_name);
     setText(this._address, a.external_llamacpp_addr);
+    setAttr(this._address, 'title', a.external_llamacpp_addr);
     setIcon(this._icon, glyph(a));
     setText(this._word, word(a));
     setText(this._detail, detail(a, now));
@@ -76,16 +88,12 @@ export class Rows {
     this._ask = ask;
     /** @type {Map<string, Row>} */
     this._rows = new Map();
-    this._body = el('tbody');
-    const heads = HEADS.map(([cls, text]) => {
-      const th = el('th', cls, text);
-      th.setAttribute('scope', 'col');
-      return th;
-    });
+    this._body = part('tbody', '', 'rowgroup');
+    const heads = HEADS.map(([cls, text]) => part('th', cls, 'columnheader', text));
     heads[HEADS.length - 1].append(el('span', 'vh', 'Drain or resume'));
-    this._table = el('table', '', el('thead', '', el('tr', '', ...heads)), this._body);
+    this._table = part('table', '', 'table', part('thead', '', 'rowgroup', part('tr', '', 'row', ...heads)), this._body);
     this._more = el('p', 'more');
-    this.node = el('div', '', this._table, this._more);
+    this.node = el('div', 'rows', this._table, this._more);
     /** @type {string[]} */
     this._order = [];
     /** @type {Agent[]} */
@@ -96,7 +104,7 @@ export class Rows {
   }
 
   /**
-   * @param {Agent[]} list those to show
+   * @param {Agent[]} list those to show, by name
    * @param {string} key changes when other agents are chosen
    * @param {number} now
    */
@@ -135,17 +143,18 @@ export class Rows {
   /** A row does not move under somebody's hand. @param {Agent[]} list @param {Map<string, Agent>} byId @param {string} key @param {number} now */
   _sort(list, byId, key, now) {
     const asked = key !== this._key;
-    const held = this._table.matches(':hover') || this._table.contains(document.activeElement);
+    // What was touched or clicked at stays hovered or focused, though nobody is there any more.
+    const held = (pointed.matches && this._table.matches(':hover')) || this._table.querySelector(':focus-visible') !== null;
     const due = performance.now() - this._sortedAt > SETTLED;
     if (!asked && (held || !due)) {
       const kept = new Set(this._order);
       this._order = this._order.filter(id => byId.has(id));
-      this._order.push(...list.filter(a => !kept.has(a.agent_id)).sort(byName).map(a => a.agent_id));
+      this._order.push(...list.filter(a => !kept.has(a.agent_id)).map(a => a.agent_id));
       return;
     }
     const ranks = new Map(list.map(a => [a, rank(a, now)]));
     const rankOf = (/** @type {Agent} */ a) => /** @type {number} */ (ranks.get(a));
-    this._order = [...list].sort((a, b) => rankOf(a) - rankOf(b) || byName(a, b)).map(a => a.agent_id);
+    this._order = [...list].sort((a, b) => rankOf(a) - rankOf(b)).map(a => a.agent_id);
     this._sortedAt = performance.now();
     this._key = key;
   }

@@ -28,6 +28,8 @@ export class Scene {
     this.lastHeard = 0;
     this.lostAt = 0;
     this.retryAt = 0;
+    /** What was answered instead, when it was lost. */
+    this.said = '';
     this._queueAt = 0;
     this._bornAt = 0;
     this._ahead = 0;
@@ -38,21 +40,24 @@ export class Scene {
     return (this.link === 'live' ? local() : this.lastHeard || local()) + this._ahead;
   }
 
-  /** Set the clock by an answer's date, if it is off by more than that tells. @param {string | null} date */
-  setClock(date) {
-    const ahead = date ? Date.parse(date) / 1000 + 0.5 - local() : 0;
-    this._ahead = Math.abs(ahead) > 2 ? ahead : 0;
+  /** Something came. @param {number} ahead seconds that the clock there is ahead; a date tells whole ones */
+  hear(ahead) {
+    this.lastHeard = local();
+    if (Math.abs(ahead - this._ahead) > 2) this._ahead = Math.abs(ahead) > 2 ? ahead : 0;
   }
 
-  /** Something came. */
-  hear() {
-    this.heard = true;
-    this.link = 'live';
-    this.lastHeard = local();
+  /** Nobody is there. @param {number} wait seconds until it is tried again @param {string} said what was answered instead */
+  lose(wait, said) {
+    if (this.link !== 'lost') this.lostAt = local();
+    this.link = 'lost';
+    this.retryAt = local() + wait;
+    this.said = said;
   }
 
   /** All agents. @param {Agent[]} agents */
   replaceAgents(agents) {
+    this.heard = true;
+    this.link = 'live';
     this.agents = new Map(agents.map(a => [a.agent_id, a]));
     this.shape++;
   }

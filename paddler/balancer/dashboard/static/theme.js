@@ -4,6 +4,7 @@ import { byId, setText } from './dom.js';
 const THEMES = ['auto', 'light', 'dark'];
 const KEY = 'paddler-theme';
 const dark = matchMedia('(prefers-color-scheme: dark)');
+const forced = matchMedia('(forced-colors: active)');
 
 function kept() {
   try {
@@ -36,6 +37,6 @@ export function startTheme(changed) {
     keep(theme);
     paint();
   };
-  dark.onchange = paint;
+  dark.onchange = forced.onchange = paint;
   paint();
 }

@@ -8,7 +8,6 @@ export function askForToken() {
   const input = /** @type {HTMLInputElement} */ (byId('tokenin'));
   setText(byId('tokenno'), hasToken() ? 'The balancer did not take this token.' : '');
   show(form, true);
-  input.value = '';
   input.focus();
   return new Promise(resolve => {
     form.onsubmit = event => {
@@ -20,6 +19,7 @@ export function askForToken() {
         return;
       }
       useToken(token);
+      input.value = '';
       show(form, false);
       resolve();
     };

@@ -1,5 +1,6 @@
 /* The first thing anyone reads: one sentence, worst news first. Also the tab's title. */
-import { byId, el, setClass, setRich, setText } from './dom.js';
+import { hasToken } from './api.js';
+import { byId, el, setClass, setRich, setText, show } from './dom.js';
 import { clock, count, many, secs, span, waited } from './figures.js';
 import { STATES } from './words.js';
 
@@ -31,13 +32,14 @@ function unlinked(scene, local) {
   if (scene.link === 'connecting') return { kind: 'connecting', parts: [['Connecting', '']], more: '' };
   if (scene.link !== 'lost') return null;
   const again = `trying again in ${span(Math.max(1, Math.ceil(scene.retryAt - local)))}.`;
-  const ask = `\`curl ${location.host}${location.pathname.replace(/\/dashboard.*$/, '')}/health\` tells which.`;
-  const either = `Either the balancer is down or only this page is cut off; ${ask}`;
-  if (!scene.heard) return { kind: 'lost', parts: [['No connection', 'bad'], [`, ${again}`, '']], more: either };
+  const health = `\`curl ${new URL('health', document.baseURI)}\``;
+  const why = scene.said ? `Its address answers with ${scene.said}; ${health} tells more.`
+    : `Either the balancer is down or only this page is cut off; ${health} tells which.`;
+  if (!scene.heard) return { kind: 'lost', parts: [['No connection', 'bad'], [`, ${again}`, '']], more: why };
   return {
     kind: 'lost',
     parts: [['Connection lost ', ''], [`${span(local - scene.lostAt)} ago`, 'bad'], [`, ${again}`, '']],
-    more: `Below is how things stood at ${clock(scene.lastHeard)}. ${either}`,
+    more: `Below is how things stood at ${clock(scene.lastHeard)}. ${why}`,
   };
 }
 
@@ -105,7 +107,7 @@ export function drawVerdict(scene, f) {
     line.replaceChildren(...parts.map(([words, mood]) => (mood ? el('em', mood, words) : words)));
   }
   setRich(byId('saymore'), more);
-  if (kind !== spokenKind && local - spokenAt >= QUIET) {
+  if (kind !== spokenKind && kind !== 'connecting' && local - spokenAt >= QUIET) {
     spokenKind = kind;
     spokenAt = local;
     setText(byId('spoken'), text);
@@ -129,6 +131,8 @@ export function drawHeader(scene) {
   setClass(document.body, [scene.link === 'live' ? '' : scene.link, scene.agents.size <= 4 ? 'few' : ''].join(' ').trim());
   const port = scene.publicPort();
   setText(byId('where'), port && port !== '0' ? `${location.hostname}:${port}` : location.host);
+  // A link shows no token.
+  show(byId('links'), !hasToken());
   const b = scene.balancer;
   setText(byId('foot'), b ? `paddler ${b.version}, up ${span(scene.uptime())}` : '');
 }

@@ -42,37 +42,37 @@ export const ISSUES = {
   unreachable: {
     bad: true, short: 'no answer', title: 'llama-server does not answer', whole: true,
     why: 'The agent reports, but nothing opens at the address it gives. Nothing is sent there; it rejoins by itself.',
-    todo: 'Check that it listens for others, not only on 127.0.0.1, and that no firewall is between:',
+    todo: 'Check that it runs, and listens for others, not only on 127.0.0.1:',
     fix: port => `llama-server --host 0.0.0.0 --port ${port} …`,
   },
   'unreachable for its agent': {
     bad: true, short: 'no answer', title: 'llama-server does not answer', whole: true,
     why: 'Not even its agent, beside it, gets an answer. Nothing is sent there; it rejoins by itself.',
-    todo: 'Check that it runs, or tell the agent where with `--local-llamacpp-port`:',
+    todo: 'Start it, or tell the agent where it is with `--local-llamacpp-port`:',
     fix: port => `llama-server --host 0.0.0.0 --port ${port} …`,
   },
   unauthorized: {
     bad: true, short: 'wants a key', title: 'llama-server wants a key',
     why: 'It refused the agent with 401, so its slots are unknown.',
-    todo: 'Put llama-server’s key in a file and restart the agent with:',
-    fix: () => '--local-llamacpp-api-key-file /etc/paddler/llama.key',
+    todo: 'Put the key in a file and restart the agent with:',
+    fix: () => '--local-llamacpp-api-key-file FILE',
   },
   slots_disabled: {
     bad: true, short: 'slots hidden', title: 'llama-server hides its slots',
-    why: '`/slots` is switched off, or it runs as a router, so free slots cannot be counted.',
-    todo: 'Restart llama-server without `--no-slots`, or with:',
+    why: '`/slots` is off, or it runs as a router, so its free slots cannot be counted.',
+    todo: 'Restart it without `--no-slots`, or with:',
     fix: () => 'llama-server --slots …',
   },
   no_slots: {
     bad: true, short: 'no slots', title: 'llama-server has no slots',
-    why: 'It answers, with an empty list of slots.',
+    why: 'It answers with an empty list.',
     todo: 'Give it some:', fix: () => 'llama-server --parallel 4 …',
   },
   bad_json: {
     bad: true, short: 'not llama-server?', title: 'Something else answers at that port',
-    why: 'The answer to `/slots` is not a list of slots. Perhaps another service, or a very old llama-server.',
+    why: 'Not a list of slots: another service, or a very old llama-server.',
     todo: 'See for yourself on that machine:',
-    fix: port => `curl -s http://127.0.0.1:${port}/slots | head -c 200`,
+    fix: port => `curl -s http://127.0.0.1:${port}/slots`,
   },
   bad_status: {
     bad: true, short: 'error from /slots', title: 'llama-server answers with an error',
@@ -81,18 +81,18 @@ export const ISSUES = {
   },
   timeout: {
     short: 'slow to answer', title: 'llama-server is slow to answer', whole: true,
-    why: 'A long prompt can keep `/slots` from answering for a while. Running answers go on; it gets no new ones until it answers.',
+    why: 'A long prompt can hold `/slots` up. Running answers go on; it gets no new ones until it answers.',
     todo: 'Nothing, if it passes. If it lasts, let the agent ask less often:', fix: () => '--reporting-interval 5s',
   },
   stale: {
-    short: 'no report', title: 'An agent has gone silent', whole: true,
+    short: 'silent', title: 'An agent has gone silent', whole: true,
     why: 'Its reports have stopped. Nothing is sent there, running answers go on, and it is forgotten soon.',
     todo: 'On that machine:', fix: () => 'systemctl status paddler-agent',
   },
   quarantined: {
     short: 'left out', title: 'Left out after failures', whole: true,
     why: 'Three requests failed there at once. After the pause one request tries it again.',
-    todo: 'If it keeps coming back here, look at llama-server’s log:', fix: () => 'journalctl -u llama-server -n 50',
+    todo: 'If it keeps coming back here, llama-server’s log has the reason:', fix: () => 'journalctl -u llama-server -n 50',
   },
   loading: {
     short: 'still loading', title: 'A model takes long to load', whole: true,

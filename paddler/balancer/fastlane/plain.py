@@ -1,0 +1,88 @@
+"""What makes a request plain enough for the fast lane; twisted.web judges all others."""
+
+from __future__ import annotations
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from paddler.balancer.requests import SLOT_PATHS
+
+__all__ = ["PlainHeads"]
+
+_END = b"\r\n\r\n"
+#: Bytes of a plain request's head, how many headers it has, and bytes of its body.
+HEAD = 16 * 1024
+HEADERS = 100
+BODY = 1024 * 1024
+_ONCE = frozenset((b"host", b"content-length"))
+_NOT_PLAIN = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
+
+
+class PlainHeads:
+    """Reads the heads of one connection's requests, one after another."""
+
+    def __init__(self) -> None:
+        self._parser = HttpRequestParser(self)
+        self._complete = False
+        #: Of the newest: its target, its headers, and whether the connection is kept behind it.
+        self.uri = b""
+        self.pairs: list[tuple[bytes, bytes]] = []
+        self.keeps = False
+
+    def read(self, data: bytes) -> tuple[int, int] | None:
+        """Read the head that `data` begins with.
+
+        :returns: where it ends, and the bytes of the body behind it; None: it is not plain, or
+            not whole.
+        """
+        end = data.find(_END) + len(_END)
+        if not len(_END) <= end <= HEAD:
+            return None
+        head = data[:end]
+        if head.count(b"\n") != head.count(b"\r\n") or b"\n " in head or b"\n\t" in head:
+            return None
+        self.uri, self.pairs, self._complete = b"", [], False
+        try:
+            self._parser.feed_data(head)
+        except (HttpParserError, HttpParserUpgrade):
+            return None
+        size = self._size() if self._complete else None
+        if size is None:
+            return None
+        self.keeps = self._parser.should_keep_alive()
+        return end, size
+
+    def pass_body(self, data: bytes) -> None:
+        """Some of the body behind it; nothing is made of it here."""
+        self._parser.feed_data(data)
+
+    def _size(self) -> int | None:
+        parser = self._parser
+        if self.uri not in SLOT_PATHS or len(self.pairs) > HEADERS:
+            return None
+        if parser.get_method() != b"POST" or parser.get_http_version() != "1.1":
+            return None
+        seen: dict[bytes, bytes] = {}
+        for name, value in self.pairs:
+            lower = name.lower()
+            if lower in _NOT_PLAIN or (lower in _ONCE and lower in seen):
+                return None
+            seen[lower] = value
+        length = seen.get(b"content-length", b"")
+        if b"host" not in seen or not length.isdigit() or len(length) > 9:
+            return None
+        size = int(length)
+        return size if size <= BODY else None
+
+    # From the parser.
+
+    def on_url(self, uri: bytes) -> None:
+        """Some of the target."""
+        self.uri += uri
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        self.pairs.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self._complete = True
