@@ -11,7 +11,7 @@ headers and body, and a body given up is a connection closed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import attrs
 from treq.client import HTTPClient
@@ -237,6 +237,8 @@ class HttpCaller:
                 data=None if body is None else _Bytes(body),
                 allow_redirects=False,
                 unbuffered=True,
+                # Else it takes the process' own, which there may not be yet.
+                reactor=cast(Any, self._clock),
             )
             return Answer(response.code, await read(response))
         except ConnectingCancelledError as error:
