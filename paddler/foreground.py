@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
+import attrs
 from twisted.application.service import IService
 from twisted.internet.error import ReactorNotRunning
+from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import ILogObserver, Logger, globalLogBeginner, textFileLogObserver
+from zope.interface import implementer
 
 from paddler.usage_text import Section
 
@@ -126,6 +131,47 @@ def on_signals(
     reactor.callWhenRunning(install)
 
 
+@implementer(IReadDescriptor)
+@attrs.frozen(eq=False)
+class _Bell:
+    """Wakes a reactor that waits when a signal comes, so that its handler is called."""
+
+    _hears: socket.socket
+
+    @classmethod
+    @contextmanager
+    def at(cls, reactor: Any) -> Iterator[None]:
+        """Have one while the reactor runs."""
+        hears, rings = socket.socketpair()
+        with hears, rings:
+            hears.setblocking(False)
+            rings.setblocking(False)
+            bell = cls(hears)
+            reactor.addReader(bell)
+            signal.set_wakeup_fd(rings.fileno(), warn_on_full_buffer=False)
+            try:
+                yield
+            finally:
+                signal.set_wakeup_fd(-1)
+                reactor.removeReader(bell)
+
+    def fileno(self) -> int:
+        """See `IReadDescriptor`."""
+        return self._hears.fileno()
+
+    def doRead(self) -> None:
+        """See `IReadDescriptor`: Python calls the handlers, there is nothing to do but wake."""
+        with suppress(BlockingIOError):
+            self._hears.recv(4096)
+
+    def connectionLost(self, reason: Any) -> None:
+        """See `IReadDescriptor`; it closes with the reactor."""
+
+    def logPrefix(self) -> str:
+        """See `ILoggingContext`."""
+        return "signals"
+
+
 def run_service(service: IService, reactor: Any, observer: ILogObserver | None = None) -> None:
     """Run a service until a signal ends it; its log goes to the standard output.
 
@@ -149,5 +195,22 @@ def run_service(service: IService, reactor: Any, observer: ILogObserver | None =
     service.privilegedStartService()
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
-    # With handlers of its own the reactor would take over for a moment at its start.
-    reactor.run(installSignalHandlers=False)
+    # With handlers of its own the reactor would take over for a moment at its start; without
+    # them nothing wakes it when a signal comes just before it begins to wait.
+    with _Bell.at(reactor):
+        reactor.run(installSignalHandlers=False)
+    _flush()
+
+
+def _flush() -> None:
+    """Write what is left for a terminal, or let it go where that has been closed.
+
+    Python would else try at the end, and make of it an exit code of its own.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
