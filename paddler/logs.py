@@ -12,10 +12,18 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import IO, Any
 
-from twisted.logger import FileLogObserver, ILogObserver, LogEvent, eventAsText, formatEvent
-from twisted.python.logfile import LogFile
+from twisted.logger import (
+    FileLogObserver,
+    ILogObserver,
+    LogEvent,
+    eventAsText,
+    formatEvent,
+    textFileLogObserver,
+)
 
-__all__ = ["json_line", "json_observer", "twistd_log"]
+from paddler.logfile import MovableLogFile
+
+__all__ = ["json_line", "json_observer", "twistd_log", "twistd_observer"]
 
 #: What a field may be as it is; anything else is shown as text.
 _PLAIN = (str, int, float, bool, type(None))
@@ -52,19 +60,38 @@ def json_observer(file: IO[str]) -> ILogObserver:
     return observer
 
 
+def twistd_observer(
+    options: Mapping[str, Any], reactor: Any, *, as_json: bool = False
+) -> ILogObserver | None:
+    """What twistd shall log with, as its own options say; None: as it is used to.
+
+    :raises SystemExit: they contradict JSON, or the file can't be written.
+    """
+    file_of_twistds = "nodaemon" in options and not (options.get("syslog") or options.get("logger"))
+    if not (as_json or file_of_twistds):
+        return None
+    file = twistd_log(options, reactor)
+    if as_json:
+        return json_observer(file)
+    return None if file is sys.stdout else textFileLogObserver(file)
+
+
 def twistd_log(options: Mapping[str, Any], reactor: Any) -> IO[str]:
     """The file that twistd would log to, as its own options say; SIGUSR1 begins a new one.
 
     twistd chooses the file and the form of its log together, and hands out neither.
 
-    :raises SystemExit: they contradict JSON.
+    :raises SystemExit: they contradict JSON, or the file can't be written.
     """
     if options.get("syslog"):
         sys.exit("--log-format json and twistd's --syslog contradict each other; give one")
     name = options.get("logfile") or ("-" if options.get("nodaemon") else "twistd.log")
     if name == "-":
         return sys.stdout
-    file: Any = LogFile.fromFullPath(name)
+    try:
+        file: Any = MovableLogFile.fromFullPath(name)
+    except OSError as error:
+        sys.exit(f"--logfile: got {name!r}; it needs a file to write to ({error.strerror})")
     if not signal.getsignal(signal.SIGUSR1):
         signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.rotate))
     log: IO[str] = file

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 
 from paddler.agent.polling import PollingService
 from paddler.agent.reporter import ReportingService
@@ -16,6 +16,7 @@ from paddler.agent.settings import AgentOptions, AgentSettings
 from paddler.agent.watching import LlamaWatch
 from paddler.agent.web import HttpCaller
 from paddler.foreground import on_signals
+from paddler.logs import twistd_observer
 
 __all__ = ["AgentService", "Options", "makeService"]
 
@@ -32,10 +33,12 @@ class AgentService(MultiService):
 
     :param reactor: connects, looks up names and keeps time.
     :param settings: the agent's settings.
+    :param observer: what twistd shall log with; None: as it is used to.
     """
 
     _reactor: Any
     _settings: AgentSettings
+    _observer: ILogObserver | None = None
     _balancer: HttpCaller = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -53,6 +56,12 @@ class AgentService(MultiService):
         # Started in this order: what was seen first is reported at once.
         reporting.setServiceParent(self)
         polling.setServiceParent(self)
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Become part of an application; twistd asks it what to log with."""
+        if self._observer is not None:
+            parent.setComponent(ILogObserver, self._observer)
+        super().setServiceParent(parent)
 
     def startService(self) -> None:
         """Start both, and say who is who."""
@@ -98,4 +107,7 @@ def makeService(options: AgentOptions, reactor: Any = None) -> IService:
     settings = options.settings()
     for remark in options.remarks:
         log.info("{remark}", remark=remark)
-    return AgentService(reactor, settings)
+    twistd = getattr(options, "parent", None)
+    return AgentService(
+        reactor, settings, None if twistd is None else twistd_observer(twistd, reactor)
+    )

@@ -32,7 +32,7 @@ from paddler.balancer.tallies import Tallies
 from paddler.balancer.upstream import AgentHop
 from paddler.descriptors import raise_descriptor_limit
 from paddler.foreground import CannotStart, on_signals
-from paddler.logs import json_observer, twistd_log
+from paddler.logs import twistd_observer
 from paddler.scheduling.policies import IdleSlots
 from paddler.scheduling.scheduler import Scheduler
 
@@ -267,6 +267,7 @@ def makeService(options: BalancerOptions, reactor: Any = None) -> IService:
         on_signals(reactor, reactor.stop, lambda: None)
     settings = options.settings()
     twistd = getattr(options, "parent", None)
-    if twistd is not None and settings.log_json:
-        return BalancerService(settings, reactor, json_observer(twistd_log(twistd, reactor)))
-    return BalancerService(settings, reactor)
+    if twistd is None:
+        return BalancerService(settings, reactor)
+    observer = twistd_observer(twistd, reactor, as_json=settings.log_json)
+    return BalancerService(settings, reactor, observer)
