@@ -5,6 +5,7 @@ They are checked where they enter, by msgspec, and trusted from then on.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 from typing import Annotated, Literal
 
@@ -15,6 +16,10 @@ from msgspec import Meta
 from paddler.errors import MalformedReport
 
 __all__ = ["BLOCKING_ISSUES", "Address", "Issue", "Report", "agent_id_for"]
+
+# Python finds it on disk when it is first used; with twistd's --chroot or --uid it may by then
+# be out of reach.
+codecs.lookup("idna")
 
 Issue = Literal[
     "unreachable",
