@@ -21,12 +21,14 @@ from twisted.logger import (
     LogLevel,
     eventAsText,
     formatEvent,
+    textFileLogObserver,
 )
-from twisted.python.logfile import LogFile
 from twisted.python.reflect import safe_str
 from zope.interface import provider
 
-__all__ = ["json_line", "json_observer", "twistd_json_observer"]
+from paddler.logfile import MovableLogFile
+
+__all__ = ["json_line", "json_observer", "twistd_observer"]
 
 _PRIORITIES = {
     LogLevel.debug: syslog.LOG_DEBUG,
@@ -79,25 +81,33 @@ def json_observer(file: IO[str]) -> ILogObserver:
     return observer
 
 
-def twistd_json_observer(options: Mapping[str, Any] | None, reactor: Any) -> ILogObserver | None:
-    """Writes events where twistd would log to, as its own options say.
+def twistd_observer(
+    options: Mapping[str, Any] | None, reactor: Any, *, as_json: bool = False
+) -> ILogObserver | None:
+    """What twistd shall log with, where its own options say; None: as it is used to.
 
     twistd chooses the place and the form of its log together, and hands out neither. SIGUSR1
-    begins a new file, as it does with twistd's own.
+    begins a new file.
 
     :param options: twistd's; None, or those of another runner: what is returned is None, too.
+    :raises SystemExit: the file can't be written.
     """
     if options is None or "nodaemon" not in options:
+        return None
+    if not as_json and (options.get("syslog") or options.get("logger")):
         return None
     if options.get("syslog"):
         return _syslog_observer(options.get("prefix", ""))
     name = options.get("logfile") or ("-" if options["nodaemon"] else "twistd.log")
     if name == "-":
-        return json_observer(sys.stdout)
-    file: Any = LogFile.fromFullPath(name)
+        return json_observer(sys.stdout) if as_json else None
+    try:
+        file: Any = MovableLogFile.fromFullPath(name)
+    except OSError as error:
+        sys.exit(f"--logfile: got {name!r}; it needs a file to write to ({error.strerror})")
     if not signal.getsignal(signal.SIGUSR1):
         signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.rotate))
-    return json_observer(file)
+    return json_observer(file) if as_json else textFileLogObserver(file)
 
 
 def _syslog_observer(prefix: str) -> ILogObserver:

@@ -17,6 +17,10 @@ from paddler.errors import MalformedReport
 
 __all__ = ["BLOCKING_ISSUES", "Address", "Issue", "Report", "agent_id_for"]
 
+# Python finds it on disk when it is first used; with twistd's --chroot or --uid it may by then
+# be out of reach.
+codecs.lookup("idna")
+
 Issue = Literal[
     "unreachable",
     "unauthorized",

@@ -26,6 +26,7 @@ __all__ = [
     "PaddlerProcess",
     "Watched",
     "WordsProcess",
+    "command_line",
     "cpu_seconds",
     "descriptors",
     "memory",
@@ -177,17 +178,18 @@ def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
+def command_line(pid: int) -> list[str]:
+    """The words that started a process; none when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
+    except OSError:
+        return []
+
+
 def processes_with(word: str) -> list[str]:
     """The command lines of all processes that have this as one of their words."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue  # it has ended since
-        if word in words:
-            found.append(" ".join(words))
-    return found
+    lines = (command_line(int(path.name)) for path in Path("/proc").glob("[0-9]*"))
+    return [" ".join(words) for words in lines if word in words]
 
 
 def _status(pid: int, name: str) -> int:

@@ -11,7 +11,7 @@ from twisted.python.usage import Options
 from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.balancer.settings import BalancerOptions
-from paddler.logs import twistd_json_observer
+from paddler.logs import twistd_observer
 from paddler.twistd import masked, prepare
 
 __all__ = ["EndpointTests", "LogTests", "PrepareTests"]
@@ -93,5 +93,5 @@ class LogTests(SynchronousTestCase):
 
     def test_other_runners(self) -> None:
         """A runner that is not twistd keeps its log to itself."""
-        self.assertEqual(twistd_json_observer(None, None), None)
-        self.assertEqual(twistd_json_observer({"log_format": "json"}, None), None)
+        self.assertEqual(twistd_observer(None, None, as_json=True), None)
+        self.assertEqual(twistd_observer({"log_format": "json"}, None, as_json=True), None)

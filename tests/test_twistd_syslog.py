@@ -33,8 +33,9 @@ import sys
 from twisted.internet import reactor
 from twisted.logger import Logger, globalLogBeginner
 from twisted.python.failure import Failure
-from paddler.logs import twistd_json_observer
-observer = twistd_json_observer({"nodaemon": 1, "syslog": True, "prefix": "multi"}, reactor)
+from paddler.logs import twistd_observer
+options = {"nodaemon": 1, "syslog": True, "prefix": "multi"}
+observer = twistd_observer(options, reactor, as_json=True)
 globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
 log = Logger("sample")
 try:

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.errors import MalformedReport
 from paddler.values import Address, Report, agent_id_for
+from tests.commands import python
 
 GOOD = {
     "agent_name": "gpu-01",
@@ -88,6 +89,16 @@ class ReportTests(SynchronousTestCase):
         """What is no JSON object is refused, whatever it is."""
         for text in (b"", b"[]", b"{", b"\xff", b'{"agent_name":"\xff"}', b"nan", b"[" * 99999):
             self.assertRaises(MalformedReport, Report.from_json, text)
+
+    def test_out_of_reach(self) -> None:
+        """What it takes is loaded beforehand: in a chroot Python's own files are out of reach."""
+        read = f"Report.from_json({json.dumps(GOOD)!r}.encode())"
+        script = (
+            "import sys; from paddler.values import Report; "
+            f"before = set(sys.modules); {read}; print(sorted(set(sys.modules) - before))"
+        )
+        ended = python("-c", script)
+        self.assertEqual((ended.code, ended.out, ended.err), (0, "[]\n", ""))
 
 
 class AddressTests(SynchronousTestCase):

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 
 from paddler.agent.polling import PollingService
 from paddler.agent.reporter import ReportingService
@@ -17,6 +17,7 @@ from paddler.agent.watching import LlamaWatch
 from paddler.agent.whereabouts import LOOK_EVERY, Whereabouts
 from paddler.ec2 import InstanceMetadata
 from paddler.hosts import settle_hosts
+from paddler.logs import twistd_observer
 from paddler.twistd import prepare
 from paddler.web import HttpCaller
 
@@ -35,10 +36,12 @@ class AgentService(MultiService):
 
     :param reactor: connects, looks up names and keeps time.
     :param settings: the agent's settings.
+    :param observer: what twistd shall log with; None: as it is used to.
     """
 
     _reactor: Any
     _settings: AgentSettings
+    _observer: ILogObserver | None = None
     _balancer: HttpCaller = attrs.field(init=False)
     _watch: LlamaWatch = attrs.field(init=False)
     _reporting: ReportingService = attrs.field(init=False)
@@ -96,6 +99,12 @@ class AgentService(MultiService):
             self._balancer = self._dial_balancer()
         self._reporting.move(settings, self._balancer.call)
 
+    def setServiceParent(self, parent: Any) -> None:
+        """Become part of an application; twistd asks it what to log with."""
+        if self._observer is not None:
+            parent.setComponent(ILogObserver, self._observer)
+        super().setServiceParent(parent)
+
     def startService(self) -> None:
         """Start both, and say who is who."""
         settings = self._settings
@@ -141,4 +150,4 @@ def makeService(options: AgentOptions, reactor: Any = None) -> IService:
     settings = options.settings()
     for remark in options.remarks:
         log.info("{remark}", remark=remark)
-    return AgentService(reactor, settings)
+    return AgentService(reactor, settings, twistd_observer(options.parent, reactor))

@@ -36,7 +36,7 @@ from paddler.balancer.upstream import AgentHop
 from paddler.descriptors import most_of, raise_descriptor_limit
 from paddler.foreground import CannotStart
 from paddler.hosts import settle_hosts
-from paddler.logs import twistd_json_observer
+from paddler.logs import twistd_observer
 from paddler.scheduling.policies import IdleSlots
 from paddler.scheduling.scheduler import Scheduler
 from paddler.twistd import prepare
@@ -292,5 +292,5 @@ def makeService(options: BalancerOptions, reactor: Any = None) -> IService:
         prepare(options, reactor, listens=True)
     settle_hosts(options)
     settings = options.settings()
-    observer = twistd_json_observer(options.parent, reactor) if settings.log_json else None
+    observer = twistd_observer(options.parent, reactor, as_json=settings.log_json)
     return BalancerService(settings, reactor, observer)
