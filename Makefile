@@ -9,7 +9,7 @@ PIP = $(VENV)/bin/python -m pip -qq --disable-pip-version-check
 
 help:
 	@echo "make demo       two llama-servers, agents and a balancer on this machine, and one chat"
-	@echo "make test       the tests, with real llama-servers too (under three minutes)"
+	@echo "make test       the tests, with real llama-servers too (some five minutes)"
 	@echo "make test-long  the tests that take longer"
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      the benchmarks"
