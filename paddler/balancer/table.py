@@ -64,7 +64,7 @@ TABLE = (
         "fast-lane",
         boolean,
         True,
-        "Serve plain requests beside twisted.web, on an asyncio reactor; needs paddler[fast].",
+        "Serve plain requests beside twisted.web, on an asyncio reactor with httptools.",
     ),
     Option("rewrite-host-header", boolean, False, "Send llama-server its own host:port as Host."),
     Option("slots-endpoint-enable", boolean, False, "Let /slots through."),
