@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -22,6 +23,8 @@ __all__ = ["Adoption", "FastLane"]
 
 #: Seconds between two looks at who keeps us waiting.
 LOOK = 1.0
+#: Connections that are on their way to twisted.web at the same time.
+MOVING = 16
 
 
 @attrs.define(eq=False)
@@ -36,6 +39,9 @@ class FastLane:
     exchanges: Exchanges
     _connections: dict[FastConnection, Adoption] = attrs.field(factory=dict, init=False)
     _adopting: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)
+    #: How many go to twisted.web just now, and those that wait for it.
+    _moving: int = attrs.field(default=0, init=False)
+    _queue: deque[FastConnection] = attrs.field(factory=deque, init=False)
     _looking: IDelayedCall | None = attrs.field(default=None, init=False)
 
     def serve(self, port: Any, site: ConnectionSite) -> bool:
@@ -54,6 +60,23 @@ class FastLane:
         if not self._connections and self._looking is not None:
             self._looking.cancel()
             self._looking = None
+
+    def may_go(self, connection: FastConnection) -> bool:
+        """Whether a connection may go to twisted.web now; else it is told when to try again.
+
+        On its way each has two descriptors, and all at once may be more than there are.
+        """
+        if self._moving >= MOVING:
+            self._queue.append(connection)
+            return False
+        self._moving += 1
+        return True
+
+    def gone(self) -> None:
+        """One that was let go has arrived, or is no more."""
+        self._moving -= 1
+        while self._queue and self._moving < MOVING:
+            self._moving += self._queue.popleft().go()
 
     def _adopt(
         self,
@@ -102,12 +125,21 @@ class Adoption:
     number: int
     reactor: Any
 
-    def hand_over(self, connection: FastConnection, transport: Any, unread: bytes) -> Any:
-        """Make it a connection of Twisted's that has read nothing but `unread`."""
-        transport.pause_reading()
+    def duplicate(self, transport: Any) -> socket.socket:
+        """Another descriptor of the same connection.
+
+        :raises OSError: none is left.
+        """
         again = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
         again.setblocking(False)
-        transport.abort()
+        return again
+
+    def hand_over(self, connection: FastConnection, again: socket.socket, unread: bytes) -> Any:
+        """Make it a connection of Twisted's that has read nothing but `unread`.
+
+        :param again: from `duplicate`.
+        :returns: Twisted's protocol for it.
+        """
         self.lane.ended(connection)
         protocol = self.protocol
         del protocol.makeConnection

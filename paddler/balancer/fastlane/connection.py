@@ -27,6 +27,8 @@ __all__ = ["FastConnection"]
 
 #: Bytes of further requests that are read ahead while one is served.
 AHEAD = 64 * 1024
+#: Seconds until a connection that could not go to twisted.web is tried again.
+AGAIN = 0.01
 
 
 class FastConnection(asyncio.Protocol):
@@ -61,6 +63,8 @@ class FastConnection(asyncio.Protocol):
         self.stalls = False
         #: It goes to twisted.web as soon as what was written is sent.
         self._going = False
+        #: It is on its way there.
+        self._goes = False
         #: Since when the client keeps us waiting, and bytes that it had not taken then.
         self.waits_since = site.seconds()
         self._unsent = 0
@@ -93,7 +97,9 @@ class FastConnection(asyncio.Protocol):
         return False
 
     def connection_lost(self, reason: Exception | None) -> None:
-        """It is no more."""
+        """It is no more, or no more here."""
+        if self._goes:
+            self._adoption.lane.gone()
         self._left()
         self._adoption.lane.ended(self)
 
@@ -108,7 +114,7 @@ class FastConnection(asyncio.Protocol):
         """The client has caught up."""
         self.stalls = False
         if self._going:
-            self._hand_over()
+            self._go()
         elif self._request is not None and self._request.flow is not None:
             self._request.flow.resume()
 
@@ -187,6 +193,20 @@ class FastConnection(asyncio.Protocol):
         self._closing = True
         self._transport.close()
 
+    def go(self) -> bool:
+        """Go to twisted.web now; tells whether it is there to go."""
+        if self._closing:
+            return False
+        self._goes = True
+        try:
+            again = self._adoption.duplicate(self._transport)
+        except OSError:
+            # Some of the descriptors are given back soon.
+            self._adoption.lane.loop.call_later(AGAIN, self.go)
+        else:
+            self._hand_over(again)
+        return True
+
     # From its site.
 
     @property
@@ -204,8 +224,14 @@ class FastConnection(asyncio.Protocol):
         """Take no more of a request; twisted.web says why not."""
         if self._transport is None or self.unsent:
             self.abort()
-        else:
-            self._hand_over().refuse(error)
+            return
+        try:
+            again = self._adoption.duplicate(self._transport)
+        except OSError:
+            self.abort()
+            return
+        self._ahead = b""
+        self._hand_over(again).refuse(error)
 
     def loseConnection(self) -> None:
         """Close it once what was written to it is sent."""
@@ -253,17 +279,22 @@ class FastConnection(asyncio.Protocol):
 
     def _go(self) -> None:
         """Go to twisted.web, once what was written is sent."""
+        self._going = True
+        self._stop_reading()
         if self.unsent:
-            self._going = True
-            self._transport.pause_reading()
             self._transport.set_write_buffer_limits(0)
-        else:
-            self._hand_over()
+        elif self._adoption.lane.may_go(self):
+            self.go()
 
-    def _hand_over(self) -> Any:
+    def _hand_over(self, again: Any) -> Any:
         """Give the connection to twisted.web, with what came of the next request."""
         if self._missing:
             self._forget_body()
-        unread, self._ahead = self._ahead, b""
         self._closing = True
-        return self._adoption.hand_over(self, self._transport, unread)
+        self._stop_reading()
+        self._transport.abort()
+        return self._adoption.hand_over(self, again, self._ahead)
+
+    def _stop_reading(self) -> None:
+        if self._transport.is_reading():
+            self._transport.pause_reading()
