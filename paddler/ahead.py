@@ -41,7 +41,11 @@ def run_ahead(work: Callable[[Any], Deferred[_T]]) -> _T:
     results: list[_T | Failure] = []
 
     def begin() -> None:
-        work(reactor).addBoth(results.append).addBoth(stop)
+        try:
+            work(reactor).addBoth(results.append).addBoth(stop)
+        except BaseException:  # Ctrl-C too, which Twisted would log here, and go on
+            results.append(Failure())
+            stop(None)
 
     def stop(_: None) -> None:
         # Not at once: connections that were given up are closed on the reactor's next turn.

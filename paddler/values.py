@@ -42,8 +42,8 @@ BLOCKING_ISSUES: frozenset[Issue] = frozenset(
 
 # Both end up in log lines, so neither may hold what ends a line or steers a terminal.
 _CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
-_Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=rf"^[^{_CONTROLS}]+$")]
-_Host = Annotated[str, Meta(min_length=1, max_length=253, pattern=rf"^[^\s/@?#\[\]{_CONTROLS}]+$")]
+_Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=rf"^[^{_CONTROLS}]+\Z")]
+_Host = Annotated[str, Meta(min_length=1, max_length=253, pattern=rf"^[^\s/@?#\[\]{_CONTROLS}]+\Z")]
 
 
 @attrs.frozen

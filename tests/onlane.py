@@ -10,6 +10,7 @@ from twisted.internet.task import deferLater
 from paddler.balancer.channel import Channel
 from paddler.balancer.exchanges import Ways
 from paddler.balancer.fastlane.connection import FastConnection
+from paddler.balancer.fastlane.line import FOUND_CLOSED
 from paddler.balancer.limits import Limits
 from paddler.testing import Call
 from tests.llamas import until
@@ -71,6 +72,7 @@ class PlainTests(ProxyCase):
             post("/completion", b"{}", "Content-Length: 3"),
             b"POST /completion HTTP/1.1\r\nHost: h\r\nContent-Length: x\r\n\r\n",
             b"POST /completion HTTP/1.1\r\nHost : h\r\nContent-Length: 0\r\n\r\n",
+            b"POST /completion RTSP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
         ):
             client = await self.client()
             client.send(request)
@@ -194,6 +196,55 @@ class KeptTests(ProxyCase):
         server.on_request = Call.close
         self.assertEqual((await self.ask(post("/completion")))[0], 502)
         self.assertEqual(len(server.calls), 3)
+
+    async def test_killed_by_it(self) -> None:
+        """A server that worked on a request before it died counts, also over a kept connection."""
+        server = await self.server()
+        await self.ask(post("/completion"))
+
+        def die(call: Call) -> None:
+            reactor.callLater(FOUND_CLOSED + 0.1, call.close)
+
+        server.on_request = die
+        self.assertEqual((await self.ask(post("/completion")))[0], 502)
+        self.assertEqual(len(server.calls), 2)
+
+    async def test_gone_for_good(self) -> None:
+        """One that has died of it and does not come back counts as one that died of it."""
+        server = await self.server()
+        await self.ask(post("/completion"))
+
+        async def die(call: Call) -> None:
+            await server.refuse()
+            call.close()
+
+        server.on_request = lambda call: Deferred.fromCoroutine(die(call))
+        self.assertEqual((await self.ask(post("/completion")))[0], 502)
+
+    async def test_closed_at_once(self) -> None:
+        """A server that takes connections and closes them answers nothing, and holds no slot."""
+        server = await self.server()
+        server.on_connection = lambda transport: transport.loseConnection()
+        for _ in range(30):
+            self.assertEqual((await self.ask(post("/completion")))[0], 502)
+            self.join(server)
+
+    async def test_left_as_it_connects(self) -> None:
+        """Who leaves in that moment is not asked for, wherever it was."""
+        server = await self.server(slots=50)
+        for _ in range(10):
+            client = await self.client()
+            server.on_connection = lambda transport, client=client: client.leave()
+            client.send(post("/completion"))
+            await client.closed
+            await until(lambda: not server.connections)
+
+    async def test_not_behind_an_error(self) -> None:
+        """Behind an error some servers leave the body unread; nothing is asked there again."""
+        server = await self.server()
+        server.on_request = lambda call: call.answer(401, b"{}")
+        self.assertEqual((await self.ask(post("/completion")))[0], 401)
+        await until(lambda: not server.connections)
 
     async def test_unasked(self) -> None:
         """A connection over which something came that nobody asked for is not used again."""

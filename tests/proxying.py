@@ -153,7 +153,7 @@ class ProxyCase(TestCase):
         hop: Any = AgentHop(reactor, self.connect_timeout)
         loop = loop_of(reactor)
         if loop is not None:
-            hop = FastHop(loop, self.connect_timeout, hop)
+            hop = FastHop(loop, reactor, self.connect_timeout, hop)
         self.proxy = Exchanges(self.clock, self.admission, hop, self.ways, self.ledger or Ledgers())
         self.site = ConnectionSite(
             ProxyResource(self.proxy),

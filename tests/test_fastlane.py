@@ -6,12 +6,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from paddler.balancer.bodies import MemoryBody
+from paddler.balancer.fastlane.request import FastRequest
+from paddler.interfaces import Head
 from tests.commands import environment
 
-__all__ = ["ReactorTests"]
+__all__ = ["ReactorTests", "StallTests"]
 
 _OTHERS = ("test_faults_balancer", "test_faults_of_answers")
 _MODULES = ("test_proxy", "test_limits", "onlane")
@@ -24,6 +28,27 @@ def modules() -> list[str]:
         name for name in faults if name not in ("test_faults_balancer", "test_faults_of_answers")
     ]
     return [f"tests.{name}" for name in (*_MODULES, *sorted(ours))]
+
+
+class StallTests(SynchronousTestCase):
+    """A client that takes less than it is sent."""
+
+    def test_before_it_began(self) -> None:
+        """An answer that begins behind one that is not taken waits from the start."""
+
+        class Stalled:
+            stalls = True
+
+        class Flow:
+            paused = 0
+
+            def pause(self) -> None:
+                self.paused += 1
+
+        flow, body, connection = Flow(), MemoryBody(b""), cast(Any, Stalled())
+        request = FastRequest(connection, b"POST", b"/", [], b"id", body, b"", True)
+        request.begin(Head(200, b"OK", [], 2), b"one", False, flow)
+        self.assertEqual(flow.paused, 1)
 
 
 class ReactorTests(SynchronousTestCase):

@@ -105,7 +105,7 @@ class DyingAgentTests(AgentsCase):
         self.assertEqual(self.states(), {})
         call.chunk(b"data: 3\n\n")
         call.chunk(b"")
-        await client.until(b"0\r\n\r\n")
+        await client.until(b"\n0\r\n\r\n")
         await waiting.until(b"buffer_timeout")
         self.assertEqual(len(server.calls), 1)
 
@@ -206,7 +206,7 @@ class LeavingTests(AgentsCase):
         call.start_stream()
         call.chunk(b"data: 1\n\n")
         call.chunk(b"")
-        await client.until(b"0\r\n\r\n")
+        await client.until(b"\n0\r\n\r\n")
         self.assertEqual((len(server.calls), self.waiting()), (1, 1))
         await self.report(server, slots=2)
         await waiting.until(b"{}")

@@ -176,7 +176,7 @@ class StopTests(RealCase):
         self.assertFalse(child.gone.called)
         self.server.on_request = answer_ok
         call.chunk(b"")
-        received = await stream.until(b"0\r\n\r\n")
+        received = await stream.until(b"\n0\r\n\r\n")
         self.assertNotIn(b"truncated", received)
         await waiting.until(b"waits")
         await until(lambda: child.exit)

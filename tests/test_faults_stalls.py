@@ -112,7 +112,7 @@ class UnreachableTests(FaultCase):
             self.join(server, issues=("unreachable",))
             self.clock.advance(1.9)
         call.chunk(b"")
-        received = await client.until(b"0\r\n\r\n")
+        received = await client.until(b"\n0\r\n\r\n")
         body = received.partition(b"\r\n\r\n")[2]
         self.assertEqual(b"".join(body.split(b"\r\n")[1::2]), text)
 

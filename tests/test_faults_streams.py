@@ -129,7 +129,7 @@ class EventTests(TruncatedCase):
         call.chunk(b"data: 1\n\n")
         call.chunk(b"")
         call.reset()
-        received = await client.until(b"0\r\n\r\n")
+        received = await client.until(b"\n0\r\n\r\n")
         self.assertEqual(chunks(received), b"data: 1\n\n")
         self.assertEqual(self.state("one"), "ready")
 

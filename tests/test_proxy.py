@@ -144,7 +144,7 @@ class PassingTests(ProxyCase):
         server.on_request = answer
         client = await self.client()
         client.send(post("/completion"))
-        received = await client.until(b"0\r\n\r\n")
+        received = await client.until(b"\n0\r\n\r\n")
         self.assertIn(b"all of it", received)
         self.assertFalse(client.closed.called)
 
@@ -178,7 +178,7 @@ class StreamingTests(ProxyCase):
             call.chunk(b"data: %d\n\n" % number)
             await client.until(b"data: %d\n\n" % number)
         call.chunk(b"")
-        received = await client.until(b"0\r\n\r\n")
+        received = await client.until(b"\n0\r\n\r\n")
         self.assertIn(b"text/event-stream", received)
         self.assertEqual(self.admission.fleet().slots_processing, 0)
 

@@ -48,6 +48,7 @@ class ReportTests(SynchronousTestCase):
         for field, value in (
             ("agent_name", ""),
             ("agent_name", "a\nb"),
+            ("agent_name", "a\n"),
             ("agent_name", "x" * 129),
             ("agent_name", "a\x85b"),
             ("agent_name", "a\u2028b"),

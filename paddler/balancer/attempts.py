@@ -128,6 +128,8 @@ class Attempt:
 
     def head_received(self, head: Head) -> None:
         """See `IAnswerReceiver`."""
+        if self._over:
+            return
         self._head = head
         self.code = head.code
         for name, value in head.headers:
@@ -141,6 +143,8 @@ class Attempt:
 
     def data_received(self, data: bytes) -> None:
         """See `IAnswerReceiver`."""
+        if self._over:
+            return
         self._last_byte_at = self._clock.seconds()
         if self._held is not None:
             data = self._held + data
@@ -160,7 +164,7 @@ class Attempt:
     def framed_received(self, data: bytes) -> None:
         """See `IAnswerReceiver`; frames with nothing in them yet are held as the head is."""
         data = self._frames + data
-        if self.started:
+        if self.started and not self._over:
             self._frames = b""
             self._request.write(data)
         else:

@@ -82,7 +82,7 @@ class BalancerService(Service):
         if loop is not None:
             from paddler.balancer.fastlane.hop import FastHop
 
-            self.hop = FastHop(loop, settings.connect_timeout, self.hop)
+            self.hop = FastHop(loop, reactor, settings.connect_timeout, self.hop)
         history, tallies = History(), Tallies(self.admission.states)
         told: list[Ledger] = [history]
         if settings.metrics:

@@ -190,8 +190,7 @@ class FastConnection(asyncio.Protocol):
     def cut(self) -> None:
         """What the client was sent can't be ended properly."""
         self._request = self._exchange = None
-        self._closing = True
-        self._transport.close()
+        self.loseConnection()
 
     def go(self) -> bool:
         """Go to twisted.web now; tells whether it is there to go."""
@@ -249,11 +248,12 @@ class FastConnection(asyncio.Protocol):
         """See whether the client keeps us waiting for too long."""
         if now - self.waits_since < self.site.limits.quiet or self._transport is None:
             return
-        queued = self.unsent
-        if queued:
-            if queued >= self._unsent > 0:
+        before, self._unsent = self._unsent, self.unsent
+        if self._unsent:
+            # While an answer comes the queue may grow although the client takes from it.
+            if self._unsent >= before > 0 and (self.stalls or self._request is None):
                 self.abort()
-            self.waits_since, self._unsent = now, queued
+            self.waits_since = now
         elif self._request is None:
             if self._missing:
                 self.abort()
@@ -283,7 +283,7 @@ class FastConnection(asyncio.Protocol):
         self._stop_reading()
         if self.unsent:
             self._transport.set_write_buffer_limits(0)
-        elif self._adoption.lane.may_go(self):
+        elif not self._closing and self._adoption.lane.may_go(self):
             self.go()
 
     def _hand_over(self, again: Any) -> Any:

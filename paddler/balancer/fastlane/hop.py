@@ -9,17 +9,26 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import socket
+from contextlib import suppress
 from typing import Any
 
 import attrs
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import DNSLookupError
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from paddler.balancer.bodies import MemoryBody
 from paddler.balancer.fastlane.line import Line
-from paddler.errors import NoConnection, PaddlerError, UpstreamRefused, UpstreamTimedOut
+from paddler.dialing import PATIENCE, look_up
+from paddler.errors import (
+    NoConnection,
+    PaddlerError,
+    UpstreamFailed,
+    UpstreamRefused,
+    UpstreamTimedOut,
+)
 from paddler.headers import Pairs
 from paddler.interfaces import ICall, IUpstreamHop
 from paddler.values import Address
@@ -40,11 +49,13 @@ class FastHop:
     """Sends requests over kept connections.
 
     :param loop: the asyncio loop that the reactor runs on.
+    :param reactor: looks up names.
     :param connect_timeout: seconds in which a connection must be made.
     :param other: the hop for what did not come by the fast lane, and for TLS.
     """
 
     loop: asyncio.AbstractEventLoop
+    _reactor: Any
     connect_timeout: float
     _other: Any
     _idle: dict[Address, list[Line]] = attrs.field(factory=dict, init=False)
@@ -68,6 +79,19 @@ class FastHop:
         call = _Call(self, upstream, b"\r\n".join(parts) + data, receiver)
         call.begin()
         return call
+
+    async def addresses(self, upstream: Address) -> list[str]:
+        """Where it is reached; one at least.
+
+        :raises DNSLookupError: its name is not known.
+        """
+        host = upstream.host
+        if isIPAddress(host) or isIPv6Address(host):
+            return [host]
+        looking: asyncio.Future[list[str]] = Deferred.fromCoroutine(
+            look_up(self._reactor, host)
+        ).asFuture(self.loop)
+        return await looking
 
     def take(self, upstream: Address) -> Line | None:
         """A connection that is there already."""
@@ -117,7 +141,9 @@ class _Call:
     receiver: Any
     _line: Line | None = attrs.field(default=None, init=False)
     _dialing: asyncio.Task[None] | None = attrs.field(default=None, init=False)
-    _paused: bool = attrs.field(default=False, init=False)
+    #: It was sent over a line that was kept, and is sent once more.
+    _again: bool = attrs.field(default=False, init=False)
+    aborted: bool = attrs.field(default=False, init=False)
 
     @property
     def in_frame(self) -> bool:
@@ -131,12 +157,21 @@ class _Call:
             self._line = line
             line.serve(self, again=True)
         else:
-            self.dial()
+            self._dialing = self._hop.loop.create_task(self._dial())
 
-    def dial(self) -> None:
-        """Send it over a connection of its own."""
-        self._line = None
+    def found_closed(self) -> None:
+        """The line that was kept had been closed: send it over one of its own."""
+        self._line, self._again = None, True
         self._dialing = self._hop.loop.create_task(self._dial())
+
+    def connected(self, line: Line) -> None:
+        """There is a line of its own."""
+        self._line = line
+        line.serve(self, again=False)
+
+    def parted(self) -> None:
+        """Its line goes on without it."""
+        self._line = None
 
     def pause(self) -> None:
         """See `IFlow`."""
@@ -150,37 +185,54 @@ class _Call:
 
     def abort(self) -> None:
         """See `ICall`."""
+        self.aborted = True
         if self._dialing is not None:
             self._dialing.cancel()
         if self._line is not None:
             self._line.abort()
 
     async def _dial(self) -> None:
-        upstream, hop = self.upstream, self._hop
-        connecting = hop.loop.create_connection(
-            lambda: Line(hop, upstream), upstream.host, upstream.port
-        )
-        error: PaddlerError
+        """Connect; what comes of that is told by the line, or here where there is none."""
         try:
-            _, line = await asyncio.wait_for(connecting, hop.connect_timeout)
-        except asyncio.TimeoutError:
-            error = UpstreamTimedOut(str(upstream), "no connection in time")
-        except OSError as failed:
-            # A look-up that fails has numbers of its own.
-            ours = failed.errno is not None and not isinstance(failed, socket.gaierror)
-            why = os.strerror(failed.errno or 0) if ours else failed.strerror or str(failed)
-            if failed.errno in _OURS:
-                # Ours, not llama-server's: no descriptor or no port is left to connect from.
-                error = NoConnection(why)
-            else:
-                error = UpstreamRefused(str(upstream), why)
-        else:
-            self._dialing = None
-            self._line = line
-            line.serve(self, again=False)
-            return
+            error = await self._connect()
+        except Exception as bug:  # its own, of which nobody else would hear
+            error = None
+            if self._line is None and not self.aborted:
+                self.receiver.broke(Failure(bug))
         self._dialing = None
+        if error is None or self._line is not None or self.aborted:
+            return
+        if self._again and isinstance(error, UpstreamRefused):
+            # It may have died of this very request.
+            error = UpstreamFailed(str(self.upstream), error.problem)
         try:
             self.receiver.answer_ended(error)
-        except Exception:  # its own error, of which nobody else would hear
+        except Exception:  # as above
             self.receiver.broke(Failure())
+
+    async def _connect(self) -> PaddlerError | None:
+        upstream, hop = self.upstream, self._hop
+        try:
+            *others, last = await asyncio.wait_for(hop.addresses(upstream), hop.connect_timeout)
+            for host in others:
+                with suppress(OSError, asyncio.TimeoutError):
+                    await asyncio.wait_for(self._connection(host), PATIENCE)
+                    return None
+                if self._line is not None:
+                    return None
+            await asyncio.wait_for(self._connection(last), hop.connect_timeout)
+        except asyncio.TimeoutError:
+            return UpstreamTimedOut(str(upstream), "no connection in time")
+        except DNSLookupError as unknown:
+            return UpstreamRefused(str(upstream), str(unknown).rstrip("."))
+        except OSError as failed:
+            why = os.strerror(failed.errno) if failed.errno else str(failed)
+            if failed.errno in _OURS:
+                # Ours, not llama-server's: no descriptor or no port is left to connect from.
+                return NoConnection(why)
+            return UpstreamRefused(str(upstream), why)
+        return None
+
+    def _connection(self, host: str) -> Any:
+        made = lambda: Line(self._hop, self.upstream, self)  # noqa: E731
+        return self._hop.loop.create_connection(made, host, self.upstream.port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpResponseParser
@@ -23,6 +24,9 @@ _HEAD_END = b"\r\n\r\n"
 #: Bytes of an answer's head.
 HEAD_LIMIT = 256 * 1024
 _BODYLESS = (204, 304)
+#: Seconds within which a kept connection shows that it had been closed; later it is its server
+#: that has died, perhaps of the request.
+FOUND_CLOSED = 0.5
 
 
 class Line(asyncio.Protocol):
@@ -30,6 +34,7 @@ class Line(asyncio.Protocol):
 
     :param hop: takes it back when it has nothing to do.
     :param upstream: the other end.
+    :param call: what it is made for.
     """
 
     #: Since when nothing was asked over it, in the loop's seconds.
@@ -37,12 +42,13 @@ class Line(asyncio.Protocol):
     #: The last bytes that came end within a chunk.
     in_frame = False
 
-    def __init__(self, hop: FastHop, upstream: Address) -> None:
+    def __init__(self, hop: FastHop, upstream: Address, call: Any) -> None:
         self.upstream = upstream
         self._hop = hop
         self._transport: Any = None
         self._parser = HttpResponseParser(self)
-        self._call: Any = None
+        self._call: Any = call
+        self._served_at = 0.0
         #: It served a request before, so llama-server may have closed it by now.
         self._again = False
         self._fresh()
@@ -55,12 +61,12 @@ class Line(asyncio.Protocol):
         self._interims = 0
         self._length: int | None = None
         self._framed = self._delimited = self._whole = self._more = False
-        self._keeps = self._streams = self._paused = False
+        self._keeps = self._good = self._streams = self._paused = False
 
     @property
     def usable(self) -> bool:
         """It can be asked something."""
-        return not self._transport.is_closing()
+        return not (self._paused or self._transport.is_closing())
 
     # What its hop and a call want of it.
 
@@ -69,7 +75,7 @@ class Line(asyncio.Protocol):
 
         :param again: it has served before.
         """
-        self._call, self._again = call, again
+        self._call, self._again, self._served_at = call, again, self._hop.loop.time()
         self._transport.write(call.request)
 
     def pause(self) -> None:
@@ -98,7 +104,13 @@ class Line(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         """It is here."""
         self._transport = transport
-        keep_alive(transport.get_extra_info("socket"))
+        with suppress(OSError):  # where it was reset already
+            keep_alive(transport.get_extra_info("socket"))
+        call, self._call = self._call, None
+        if call.aborted:
+            transport.abort()
+        else:
+            call.connected(self)
 
     def data_received(self, data: bytes) -> None:
         """Some bytes of an answer."""
@@ -138,10 +150,11 @@ class Line(asyncio.Protocol):
         call = self._call
         if call is None:
             return
-        if self._again and self._start == b"":
+        soon = self._hop.loop.time() - self._served_at < FOUND_CLOSED
+        if self._again and soon and self._start == b"":
             # Closed before it was asked: the request has not been seen.
             self._call = None
-            call.dial()
+            call.found_closed()
         elif self._delimited and reason is None:
             # With neither length nor chunks its proper end is all that says it is whole.
             self._ended(None, cut=True)
@@ -181,7 +194,7 @@ class Line(asyncio.Protocol):
             elif lower == b"content-type":
                 streams = value.lower().startswith(b"text/event-stream")
         # It is closed behind a stream, whatever its head says.
-        self._streams = streams
+        self._streams, self._good = streams, code < 300
         self._delimited = not chunked and self._length is None and code not in _BODYLESS
         head = Head(code, self._phrase, end_to_end(self._headers), self._length, chunked)
         receiver = self._call.receiver
@@ -190,7 +203,7 @@ class Line(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """Some of its body, out of its frames."""
-        if not self._more:
+        if not self._more and self._call is not None:
             self._call.receiver.data_received(data)
 
     def on_chunk_header(self) -> None:
@@ -205,13 +218,16 @@ class Line(asyncio.Protocol):
         """The answer is whole."""
         if not self._more and self._parser.get_status_code() >= 200:
             self._whole = True
-            self._keeps = self._parser.should_keep_alive()
+            # Behind an error some servers leave the request's body unread, and would take it for
+            # the next request.
+            self._keeps = self._parser.should_keep_alive() and self._good
 
     # Inside.
 
     def _head_comes(self, data: bytes) -> bytes:
         """Read on in an answer's head; what is here of the body behind it, in its frames."""
-        start = self._start = cast(bytes, self._start) + data
+        # Some begin with an empty line, which is passed over.
+        start = self._start = (cast(bytes, self._start) + data).lstrip(b"\r\n")
         if len(start) > HEAD_LIMIT:
             raise HttpParserError("its head is too large")
         self._parser.feed_data(data)
@@ -231,6 +247,7 @@ class Line(asyncio.Protocol):
             transport.abort()
         else:
             self._fresh()
+            call.parted()
             self._hop.keep(self)
         failed = None if problem is None else UpstreamFailed(str(self.upstream), problem)
         try:

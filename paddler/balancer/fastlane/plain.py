@@ -9,6 +9,7 @@ from paddler.balancer.requests import SLOT_PATHS
 __all__ = ["PlainHeads"]
 
 _END = b"\r\n\r\n"
+_VERSION = b" HTTP/1.1"
 #: Bytes of a plain request's head, how many headers it has, and bytes of its body.
 HEAD = 16 * 1024
 HEADERS = 100
@@ -38,7 +39,10 @@ class PlainHeads:
         if not len(_END) <= end <= HEAD:
             return None
         head = data[:end]
-        if head.count(b"\n") != head.count(b"\r\n") or b"\n " in head or b"\n\t" in head:
+        ends = head.count(b"\r\n")
+        if head.count(b"\n") != ends or head.count(b"\r") != ends:
+            return None
+        if b"\n " in head or b"\n\t" in head or not head.partition(b"\r\n")[0].endswith(_VERSION):
             return None
         self.uri, self.pairs, self._complete = b"", [], False
         try:
@@ -59,7 +63,7 @@ class PlainHeads:
         parser = self._parser
         if self.uri not in SLOT_PATHS or len(self.pairs) > HEADERS:
             return None
-        if parser.get_method() != b"POST" or parser.get_http_version() != "1.1":
+        if parser.get_method() != b"POST":
             return None
         seen: dict[bytes, bytes] = {}
         for name, value in self.pairs:

@@ -84,6 +84,9 @@ class FastRequest:
             self._framed, self._frames = framed, not framed
             lines.append(b"Transfer-Encoding: chunked")
         self._head = self._ended_head(lines)
+        if self.connection.stalls:
+            # With what it was sent before; asyncio says that once.
+            flow.pause()
 
     def _ended_head(self, lines: list[bytes]) -> bytes:
         lines.append(b"X-Request-Id: " + self.its_id)
