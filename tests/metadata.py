@@ -8,12 +8,9 @@ from typing import Any, cast
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
-from twisted.protocols.policies import WrappingFactory
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import NOT_DONE_YET
 
-from paddler.llamaserver import free_port
-from tests.llamas import until
+from tests.listening import ListeningResource
 
 __all__ = ["Metadata"]
 
@@ -22,7 +19,7 @@ reactor = cast(Any, _reactor)
 _MAC = "02:29:96:8f:6a:2d"
 
 
-class Metadata(Resource):
+class Metadata(ListeningResource):
     """What EC2's User Guide says of the service.
 
     :ivar values: what it tells, by key; what has keys below it lists them.
@@ -38,11 +35,8 @@ class Metadata(Resource):
     :ivar tokens: the tokens it gave, each with the time of its end.
     """
 
-    isLeaf = True
-
     def __init__(self) -> None:
         super().__init__()
-        self.port = free_port()
         self.values: dict[str, str] = {
             "local-ipv4": "127.0.0.1",
             "local-hostname": "localhost",
@@ -62,8 +56,6 @@ class Metadata(Resource):
         self.asked: list[tuple[str, str]] = []
         self.headers: list[Any] = []
         self.tokens: dict[str, float] = {}
-        self._listening: Any = None
-        self._factory: Any = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -73,21 +65,6 @@ class Metadata(Resource):
     def times(self, method: str) -> int:
         """How often it was asked in this way."""
         return [asked for asked, _ in self.asked].count(method)
-
-    def start(self) -> None:
-        """Listen."""
-        self._factory = WrappingFactory(Site(self))
-        self._listening = reactor.listenTCP(self.port, self._factory, interface="127.0.0.1")
-
-    async def stop(self) -> None:
-        """Be gone, as off EC2; it may be started again."""
-        if self._listening is None:
-            return
-        listening, self._listening = self._listening, None
-        await listening.stopListening()
-        for protocol in list(self._factory.protocols):
-            protocol.transport.abortConnection()
-        await until(lambda: not self._factory.protocols)
 
     def render(self, request: Any) -> int:
         self.asked.append((request.method.decode(), request.path.decode()))

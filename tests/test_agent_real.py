@@ -14,37 +14,31 @@ from twisted.internet.task import deferLater
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.protocols.policies import WrappingFactory
 from twisted.trial.unittest import TestCase
-from twisted.web.resource import Resource
-from twisted.web.server import Site
 
 from paddler.agent.plugin import Options, makeService
 from paddler.values import Address, Report, agent_id_for
-from tests.llamas import RealLlama, fetch, free_port, until
+from tests.listening import ListeningResource
+from tests.llamas import RealLlama, fetch, until
 
 reactor = cast(Any, _reactor)
 
 COMPLETION = json.dumps({"prompt": "the cat and the dog", "n_predict": 1500, "seed": 1}).encode()
 
 
-class Management(Resource):
+class Management(ListeningResource):
     """Keeps the reports that it is sent, as the balancer's management server would.
 
     :ivar reports: every report, with the time at which it came.
     :ivar asked: every request, as (method, path).
     """
 
-    isLeaf = True
-
     def __init__(self) -> None:
         super().__init__()
-        self.port = free_port()
         self.status = 200
         self.said = b""
         self.tokens: set[str | None] = set()
         self.asked: list[tuple[str, str]] = []
         self.reports: list[tuple[float, Report]] = []
-        self._listening: Any = None
-        self._factory: Any = None
 
     def render(self, request: Any) -> bytes:
         self.asked.append((request.method.decode(), request.path.decode()))
@@ -58,19 +52,6 @@ class Management(Resource):
     @property
     def last(self) -> Report:
         return self.reports[-1][1] if self.reports else Report("", Address("", 1), 1.0, 0)
-
-    def start(self) -> None:
-        self._factory = WrappingFactory(Site(self))
-        self._listening = reactor.listenTCP(self.port, self._factory, interface="127.0.0.1")
-
-    async def stop(self) -> None:
-        if self._listening is None:
-            return
-        listening, self._listening = self._listening, None
-        await listening.stopListening()
-        for protocol in list(self._factory.protocols):
-            protocol.transport.abortConnection()
-        await until(lambda: not self._factory.protocols)
 
 
 class Names:
