@@ -12,14 +12,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from twisted.application.service import Service
+from twisted.logger import ILogObserver
 from twisted.python import usage
 
 from paddler.foreground import has_terminal, on_signals
 
-__all__ = ["masked", "prepare"]
+__all__ = ["WithLog", "masked", "prepare"]
 
 #: What Twisted gives a unix socket whose description names no mode.
 _OPEN_TO_ALL = 0o666
+
+
+class WithLog(Service):
+    """A service that has twistd log with an observer of its own; None: as it is used to."""
+
+    _observer: ILogObserver | None
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Become part of an application; twistd asks that what to log with."""
+        if self._observer is not None:
+            parent.setComponent(ILogObserver, self._observer)
+        super().setServiceParent(parent)
 
 
 def prepare(options: usage.Options, reactor: Any, *, listens: bool) -> None:

@@ -18,7 +18,7 @@ from paddler.agent.whereabouts import LOOK_EVERY, Whereabouts
 from paddler.ec2 import InstanceMetadata
 from paddler.hosts import settle_hosts
 from paddler.logs import twistd_observer
-from paddler.twistd import prepare
+from paddler.twistd import WithLog, prepare
 from paddler.web import HttpCaller
 
 __all__ = ["AgentService", "Options", "makeService"]
@@ -31,7 +31,7 @@ _LOOPBACK = ("127.", "localhost", "::1")
 
 
 @attrs.define(eq=False)
-class AgentService(MultiService):
+class AgentService(WithLog, MultiService):
     """Watches a llama-server and reports on it.
 
     :param reactor: connects, looks up names and keeps time.
@@ -98,12 +98,6 @@ class AgentService(MultiService):
             self._balancer.close()
             self._balancer = self._dial_balancer()
         self._reporting.move(settings, self._balancer.call)
-
-    def setServiceParent(self, parent: Any) -> None:
-        """Become part of an application; twistd asks it what to log with."""
-        if self._observer is not None:
-            parent.setComponent(ILogObserver, self._observer)
-        super().setServiceParent(parent)
 
     def startService(self) -> None:
         """Start both, and say who is who."""

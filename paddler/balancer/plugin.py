@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import attrs
-from twisted.application.service import IService, Service
+from twisted.application.service import IService
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
@@ -39,7 +39,7 @@ from paddler.hosts import settle_hosts
 from paddler.logs import twistd_observer
 from paddler.scheduling.policies import IdleSlots
 from paddler.scheduling.scheduler import Scheduler
-from paddler.twistd import prepare
+from paddler.twistd import WithLog, prepare
 
 __all__ = ["BalancerService", "Options", "makeService"]
 
@@ -52,7 +52,7 @@ FLUSH_TIME = 2.0
 _MANAGEMENT_LIMITS = Limits(body=REPORT_LIMIT, quiet=60.0, connections=100_000)
 
 
-class BalancerService(Service):
+class BalancerService(WithLog):
     """Both servers and what is between them.
 
     :param settings: what to do.
@@ -127,12 +127,6 @@ class BalancerService(Service):
         self.private = ConnectionSite(root, reactor, "management", _MANAGEMENT_LIMITS)
         self._management = _Port(settings.management, self.private, reactor)
         self._reverseproxy = _Port(settings.reverseproxy, self.public, reactor)
-
-    def setServiceParent(self, parent: Any) -> None:
-        """Become part of an application; twistd asks it what to log with."""
-        if self._observer is not None:
-            parent.setComponent(ILogObserver, self._observer)
-        super().setServiceParent(parent)
 
     def privilegedStartService(self) -> None:
         """Bind both ports.
