@@ -123,9 +123,6 @@ class Report:
         return _encoder.encode(self)
 
 
-# At its first use Python would look for it, which may be when there is another root folder.
-codecs.lookup("idna")
-
 _report_decoder = msgspec.json.Decoder(Report)
 _encoder = msgspec.json.Encoder()
 
