@@ -32,7 +32,6 @@ __all__ = [
     "STATUS",
     "error_answer",
     "error_body",
-    "retry_after",
     "send_error",
     "send_json",
     "status_of",
@@ -88,23 +87,19 @@ def send_json(request: Request, body: bytes, code: int = 200) -> None:
     request.finish()
 
 
-def retry_after(error: PaddlerError) -> dict[str, str]:
-    """The header that says when to ask again, where that is known."""
-    if isinstance(error, (QueueFull, WaitedTooLong)):
-        return {"Retry-After": str(error.retry_after)}
-    return {}
-
-
 def error_answer(error: PaddlerError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """The answer to a client whose request met an error: status, more headers, body."""
     code, word = status_of(error)
-    more = [(name.encode(), value.encode()) for name, value in retry_after(error).items()]
+    more: list[tuple[bytes, bytes]] = []
+    if isinstance(error, (QueueFull, WaitedTooLong)):
+        # When to ask again, where that is known.
+        more.append((b"Retry-After", b"%d" % error.retry_after))
     return code, more, error_body(code, word, str(error))
 
 
 def send_error(request: Request, error: PaddlerError) -> None:
     """Answer with an error and finish."""
-    code, word = status_of(error)
-    for name, value in retry_after(error).items():
-        request.setHeader(name.encode(), value.encode())
-    send_json(request, error_body(code, word, str(error)), code)
+    code, more, body = error_answer(error)
+    for name, value in more:
+        request.setHeader(name, value)
+    send_json(request, body, code)

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
 from paddler.balancer.accounts import refused
-from paddler.balancer.answers import error_body, retry_after, status_of
+from paddler.balancer.answers import JSON, error_answer
 from paddler.balancer.plain import PlainRequest
 from paddler.errors import HeadTooLarge, MalformedRequest, PaddlerError
 from paddler.headers import pairs_of, request_id
@@ -143,22 +143,17 @@ class Channel(HTTPChannel):
             return
         self._refused = True
         self.setTimeout(None)
-        code, word = status_of(error)
-        body = error_body(code, word, str(error))
+        code, more, body = error_answer(error)
         # While a head or a body comes twisted.web keeps the request line here.
         coming = hasattr(self, "_command")
-        its_id = request_id(pairs_of(self.requests[-1].requestHeaders) if coming else ()).decode()
-        head = [
-            f"HTTP/1.1 {code} {HTTPStatus(code).phrase}",
-            f"X-Request-Id: {its_id}",
-            "Content-Type: application/json",
-            f"Content-Length: {len(body)}",
-            "Connection: close",
-            *(f"{name}: {value}" for name, value in retry_after(error).items()),
-        ]
-        self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
+        its_id = request_id(pairs_of(self.requests[-1].requestHeaders) if coming else ())
+        pairs = [(b"X-Request-Id", its_id), JSON, (b"Content-Length", b"%d" % len(body))]
+        pairs += [(b"Connection", b"close"), *more]
+        head = [b"HTTP/1.1 %d %b" % (code, HTTPStatus(code).phrase.encode())]
+        head += [name + b": " + value for name, value in pairs]
+        self.transport.write(b"\r\n".join([*head, b"", body]))
         line = (self._command, self._path) if coming else (b"-", b"-")
-        self.site.ledger.finished(refused(its_id, *line, code, len(body)))
+        self.site.ledger.finished(refused(its_id.decode(), *line, code, len(body)))
         if hasattr(self.transport, "loseWriteConnection"):
             self.transport.loseWriteConnection()
             self._last = self.callLater(LINGER, self.transport.abortConnection)
