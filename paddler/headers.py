@@ -12,6 +12,8 @@ from random import Random
 
 from twisted.web.http_headers import Headers
 
+from paddler.values import Address
+
 __all__ = [
     "AGENT",
     "REQUEST_ID",
@@ -107,7 +109,7 @@ def request_id(pairs: Pairs) -> bytes:
 
 
 def forwarded(
-    pairs: Pairs, client: bytes, scheme: bytes, own: bytes, rewrite: bool, its_id: bytes
+    pairs: Pairs, client: bytes, scheme: bytes, own: Address, rewrite: bool, its_id: bytes
 ) -> list[tuple[bytes, bytes]]:
     """A client's headers as llama-server gets them.
 
@@ -145,7 +147,7 @@ def forwarded(
             proto and b"x-forwarded-proto" not in named,
             asked and b"x-forwarded-host" not in named,
         )
-    sent.append((b"Host", own) if host is None or rewrite else host)
+    sent.append((b"Host", str(own).encode()) if host is None or rewrite else host)
     way.append(client)
     sent.append((b"X-Forwarded-For", b", ".join(way)))
     # A proxy in front that ends TLS knows better than we do.

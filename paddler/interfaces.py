@@ -8,7 +8,7 @@ from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface
 
 from paddler.errors import PaddlerError
-from paddler.headers import Pairs
+from paddler.headers import Pairs, values
 from paddler.values import Address
 
 __all__ = ["Head", "IAnswerReceiver", "IBody", "ICall", "IClientRequest", "IFlow", "IUpstreamHop"]
@@ -23,6 +23,8 @@ class Head:
     :param headers: without those that are between two neighbours only.
     :param length: bytes of its body; None: that is not known before its end.
     :param chunked: its body comes in HTTP/1.1's chunks, which can be had as they are.
+    :ivar streams: its body is a stream of events.
+    :ivar bodyless: it can have no body.
     """
 
     code: int
@@ -30,6 +32,17 @@ class Head:
     headers: Pairs
     length: int | None
     chunked: bool = False
+    streams: bool = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        kinds = values(self.headers, b"content-type")
+        streams = bool(kinds) and kinds[0].lower().startswith(b"text/event-stream")
+        object.__setattr__(self, "streams", streams)
+
+    @property
+    def bodyless(self) -> bool:
+        """See above."""
+        return self.code in (204, 304)
 
 
 class IBody(Interface):
@@ -120,7 +133,7 @@ class IAnswerReceiver(Interface):
         """An error of ours came out of one of these; nothing more comes."""
 
     def answer_ended(problem: PaddlerError | None) -> None:
-        """Nothing more comes; called once, and never after `ICall.abort`.
+        """Nothing more comes; called once, and never after `ICall.abort`. It raises nothing.
 
         :param problem: None when the answer is whole; else a `PaddlerError` that says why it
             is not: `UpstreamRefused` and `UpstreamTimedOut` before anything was sent,

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 
 from paddler.headers import end_to_end, forwarded, pairs_of, request_id
+from paddler.values import Address
 
 
 class EndToEndTests(SynchronousTestCase):
@@ -60,7 +61,12 @@ class ForwardedTests(SynchronousTestCase):
 
     def sent(self, came: dict[bytes, list[bytes]], **more: object) -> dict[bytes, list[bytes]]:
         """The headers that go out for some that came."""
-        how: Any = {"client": b"192.0.2.1", "scheme": b"http", "own": b"", "rewrite": False}
+        how: Any = {
+            "client": b"192.0.2.1",
+            "scheme": b"http",
+            "own": Address("10.0.0.1", 8088),
+            "rewrite": False,
+        }
         sent: dict[bytes, list[bytes]] = {}
         for name, value in forwarded(pairs_of(Headers(came)), its_id=b"id", **{**how, **more}):
             sent.setdefault(name.lower(), []).append(value)
@@ -87,7 +93,7 @@ class ForwardedTests(SynchronousTestCase):
             b"X-Forwarded-Proto": [b"https"],
             b"X-Forwarded-Host": [b"public"],
         }
-        sent = self.sent(came, own=b"10.0.0.1:8088", rewrite=True)
+        sent = self.sent(came, rewrite=True)
         self.assertEqual(sent[b"x-forwarded-for"], [b"198.51.100.1, 192.0.2.1"])
         self.assertEqual(sent[b"x-forwarded-proto"], [b"https"])
         self.assertEqual(sent[b"x-forwarded-host"], [b"public"])

@@ -59,7 +59,6 @@ class Admission:
     _grants: deque[Grant] = attrs.field(factory=deque, init=False)
     _firing: bool = attrs.field(default=False, init=False)
     _timer: IDelayedCall | None = attrs.field(default=None, init=False)
-    _due: float | None = attrs.field(default=None, init=False)
     _stopped: bool = attrs.field(default=False, init=False)
 
     # Requests.
@@ -272,9 +271,6 @@ class Admission:
     def _set_timer(self) -> None:
         """One timer, for what the scheduler must be asked next."""
         due = None if self._stopped else self._scheduler.next_event
-        if due == self._due and self._timer is not None:
-            return
-        self._due = due
         if self._timer is not None:
             if due is not None and self._timer.getTime() <= due:
                 return

@@ -24,7 +24,6 @@ from paddler.scheduling.slots import Upstream
 
 __all__ = ["Attempt", "Owner"]
 
-_EVENT_STREAM = b"text/event-stream"
 #: Bytes of an error's body that are held; llama-server's have a few hundred.
 HELD = 8192
 
@@ -82,7 +81,6 @@ class Attempt:
     _last_byte_at: float = attrs.field(default=0.0, init=False)
     #: The client has enough for now: that nothing comes is our own doing.
     _paused: bool = attrs.field(default=False, init=False)
-    _streams: bool = attrs.field(default=False, init=False)
     _head: Any = attrs.field(default=None, init=False)
     _held: bytes | None = attrs.field(default=None, init=False)
     _tail: bytes = attrs.field(default=b"", init=False)
@@ -132,9 +130,6 @@ class Attempt:
             return
         self._head = head
         self.code = head.code
-        for name, value in head.headers:
-            if len(name) == 12 and name.lower() == b"content-type":
-                self._streams = value[:17].lower() == _EVENT_STREAM
         if head.code >= 500:
             self._held = b""
         if head.code >= 500 or not head.chunked:
@@ -153,7 +148,7 @@ class Attempt:
                 return
         if not self.started:
             self._start()
-        if self._streams:
+        if self._head.streams:
             self._tail = data[-4:] if len(data) >= 4 else (self._tail + data)[-4:]
             if not self.tokens_flowing:
                 self.tokens_flowing = _has_tokens(data)
@@ -175,6 +170,12 @@ class Attempt:
         if self._over:
             return
         self._over = True
+        try:
+            self._tell(problem)
+        except Exception:  # our own, of which nobody else would hear
+            self.broke(Failure())
+
+    def _tell(self, problem: PaddlerError | None) -> None:
         if problem is None and self._held is not None:
             self._owner.attempt_held(self, self._held)
         elif problem is None:
@@ -197,7 +198,7 @@ class Attempt:
 
     def _last_event(self, error: UpstreamTruncated) -> bytes | None:
         """An event that says that the stream was cut, as llama-server says its errors."""
-        if not self._streams or self._call.in_frame:
+        if not self._head.streams or self._call.in_frame:
             return None
         code, _ = status_of(error)
         data = b"data: " + error_body(code, "upstream_truncated", str(error)) + b"\n\n"

@@ -72,13 +72,13 @@ class Exchange:
             if goes_to is Destination.HEALTH:
                 self._end_with(*self._common.health(target))
             else:
-                self.begin_at(target, goes_to)
+                self._begin_at(target, goes_to)
         except PaddlerError as error:
             self._fail(error)
         except Exception:  # the owner of all that happens to a request
             self.attempt_broke(Failure())
 
-    def begin_at(self, target: Target, goes_to: Destination) -> None:
+    def _begin_at(self, target: Target, goes_to: Destination) -> None:
         """Serve it at an upstream."""
         self._target = target.sent
         self._body = self.request.body
@@ -109,9 +109,8 @@ class Exchange:
 
     def _not_granted(self, failure: Failure) -> None:
         self._waiting = None
-        if self._over:
-            failure.trap(CancelledError)
-            return
+        if failure.check(CancelledError):
+            return  # by `cut`
         failure.trap(PaddlerError)
         assert isinstance(failure.value, PaddlerError)
         self._fail(failure.value)
@@ -142,7 +141,7 @@ class Exchange:
             request.pairs,
             request.client_host,
             b"https" if request.secure else b"http",
-            upstream.host_header,
+            upstream.address,
             common.ways.rewrite_host,
             request.its_id,
         )
@@ -234,26 +233,29 @@ class Exchange:
         """The balancer stops, and with it what still runs."""
         if self._over:
             return
-        self._over = True
         waiting, self._waiting = self._waiting, None
-        attempt, self._attempt = self._attempt, None
         lease, self._lease = self._lease, None
         if waiting is not None:
             waiting.cancel()
-        if attempt is not None:
-            attempt.abort()
-            self._common.running.discard(attempt)
+        attempt = self._abort()
         if lease is not None:
             if self.client_left and attempt is not None and not attempt.tokens_flowing:
                 # llama-server may not have noticed.
                 self._common.admission.abandon(lease)
             else:
                 self._common.admission.release(lease)
-        self._over = False
         if self.client_left:
             self._end()
         else:
             self._fail(Stopping())
+
+    def _abort(self) -> Attempt | None:
+        """Give up the attempt that is under way, if there is one."""
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.abort()
+            self._common.running.discard(attempt)
+        return attempt
 
     def _fail(self, error: PaddlerError) -> None:
         """Answer with what kept it from being answered."""
@@ -276,10 +278,7 @@ class Exchange:
         self._log.failure("while answering {request}", failure, request=self.account.request_id)
         if self._over:
             return
-        attempt, self._attempt = self._attempt, None
-        if attempt is not None:
-            attempt.abort()
-            self._common.running.discard(attempt)
+        self._abort()
         self._release()
         if not self.account.code:
             self.account.code = 500

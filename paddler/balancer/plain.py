@@ -124,7 +124,7 @@ class PlainRequest(Request):
         for name, value in head.headers:
             if name.lower() not in ours:
                 self.responseHeaders.addRawHeader(name, value)
-        bodyless = self.method == b"HEAD" or head.code in (204, 304)
+        bodyless = self.method == b"HEAD" or head.bodyless
         if head.length is not None and not bodyless:
             self.setHeader(b"content-length", b"%d" % head.length)
         self.registerProducer(_Producer(flow), True)

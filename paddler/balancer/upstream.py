@@ -156,7 +156,6 @@ class _Call(Protocol):
         self._line = line
         self._sending = sending
         self._receiver: Any = receiver
-        self._paused = False
         self._asking: Deferred[Any] | None = None
 
     def begin(self, agent: Agent, method: bytes, uri: bytes, headers: Headers) -> None:
@@ -166,12 +165,10 @@ class _Call(Protocol):
         asking.addErrback(self._broke)
 
     def pause(self) -> None:
-        self._paused = True
         if self.transport is not None:
             self.transport.pauseProducing()
 
     def resume(self) -> None:
-        self._paused = False
         if self.transport is not None:
             self.transport.resumeProducing()
 
@@ -203,11 +200,12 @@ class _Call(Protocol):
 
     def _failed(self, failure: Failure) -> None:
         self._asking = None
-        receiver, self._receiver = self._receiver, None
-        if receiver is None:
+        if self._receiver is None:
             # It was given up, which has many names.
             return
-        receiver.answer_ended(_why(self._upstream, failure))
+        problem = _why(self._upstream, failure)
+        receiver, self._receiver = self._receiver, None
+        receiver.answer_ended(problem)
 
     def _broke(self, failure: Failure) -> None:
         receiver, self._receiver = self._receiver, None
@@ -239,7 +237,4 @@ class _Call(Protocol):
         elif not isinstance(error, ResponseDone):
             problem = str(error)
         failed = None if problem is None else UpstreamFailed(str(self._upstream), problem)
-        try:
-            receiver.answer_ended(failed)
-        except Exception:  # as above
-            receiver.broke(Failure())
+        receiver.answer_ended(failed)

@@ -89,11 +89,6 @@ class Upstream:
     _counts: CountHistory = attrs.field(factory=CountHistory, init=False)
     _sampled_at: float | None = attrs.field(default=None, init=False)
 
-    @property
-    def host_header(self) -> bytes:
-        """Its address as a Host header has it."""
-        return str(self.address).encode()
-
     def __repr__(self) -> str:
         return f"<Upstream {self.name} at {self.address}>"
 

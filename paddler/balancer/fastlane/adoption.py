@@ -37,25 +37,24 @@ class FastLane:
 
     loop: asyncio.AbstractEventLoop
     exchanges: Exchanges
-    _connections: dict[FastConnection, Adoption] = attrs.field(factory=dict, init=False)
+    _connections: set[FastConnection] = attrs.field(factory=set, init=False)
     _adopting: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)
     #: How many go to twisted.web just now, and those that wait for it.
     _moving: int = attrs.field(default=0, init=False)
     _queue: deque[FastConnection] = attrs.field(factory=deque, init=False)
     _looking: IDelayedCall | None = attrs.field(default=None, init=False)
 
-    def serve(self, port: Any, site: ConnectionSite) -> bool:
-        """Take over what a port accepts; False: that is not to be had, as with TLS."""
-        if type(port) is not Port or port.factory is not site:
-            return False
-        its: Any = port
-        its.transport = lambda *accepted: self._adopt(site, *accepted)
-        return True
+    def serve(self, port: Any, site: ConnectionSite) -> None:
+        """Take over what a port accepts, where that is to be had: not with TLS."""
+        if type(port) is Port and port.factory is site:
+            its: Any = port
+            its.transport = lambda *accepted: self._adopt(site, *accepted)
 
     def ended(self, connection: FastConnection) -> None:
         """A connection is no more, or no longer here."""
-        if self._connections.pop(connection, None) is None:
+        if connection not in self._connections:
             return
+        self._connections.discard(connection)
         connection.site.disconnected(connection)
         if not self._connections and self._looking is not None:
             self._looking.cancel()
@@ -90,9 +89,9 @@ class FastLane:
     ) -> None:
         """In the place of a transport of Twisted's: `protocol` is not needed yet."""
         protocol.makeConnection = lambda transport: None
-        adoption = Adoption(self, site, protocol, address, port, number, reactor)
+        adoption = Adoption(self, protocol, address, port, number, reactor)
         connection = FastConnection(adoption, site, self.exchanges, address[0].encode())
-        self._connections[connection] = adoption
+        self._connections.add(connection)
         site.connected(connection)
         if self._looking is None:
             self._looking = reactor.callLater(LOOK, self._look, reactor)
@@ -118,7 +117,6 @@ class Adoption:
     """What Twisted would have made a connection of, to be made of it later."""
 
     lane: FastLane
-    site: ConnectionSite
     protocol: Any
     address: Any
     port: Port

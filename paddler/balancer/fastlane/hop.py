@@ -205,10 +205,7 @@ class _Call:
         if self._again and isinstance(error, UpstreamRefused):
             # It may have died of this very request.
             error = UpstreamFailed(str(self.upstream), error.problem)
-        try:
-            self.receiver.answer_ended(error)
-        except Exception:  # as above
-            self.receiver.broke(Failure())
+        self.receiver.answer_ended(error)
 
     async def _connect(self) -> PaddlerError | None:
         upstream, hop = self.upstream, self._hop

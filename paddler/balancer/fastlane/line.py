@@ -23,7 +23,6 @@ __all__ = ["Line"]
 _HEAD_END = b"\r\n\r\n"
 #: Bytes of an answer's head.
 HEAD_LIMIT = 256 * 1024
-_BODYLESS = (204, 304)
 #: Seconds within which a kept connection shows that it had been closed; later it is its server
 #: that has died, perhaps of the request.
 FOUND_CLOSED = 0.5
@@ -59,9 +58,8 @@ class Line(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._phrase = b""
         self._interims = 0
-        self._length: int | None = None
         self._framed = self._delimited = self._whole = self._more = False
-        self._keeps = self._good = self._streams = self._paused = False
+        self._keeps = self._may_keep = self._paused = False
 
     @property
     def usable(self) -> bool:
@@ -184,19 +182,18 @@ class Line(asyncio.Protocol):
             self._interims += 1
             self._headers, self._phrase = [], b""
             return
-        chunked, streams = False, False
+        chunked, length = False, None
         for name, value in self._headers:
             lower = name.lower()
             if lower == b"transfer-encoding":
                 chunked = value.strip().lower() == b"chunked"
             elif lower == b"content-length":
-                self._length = int(value)
-            elif lower == b"content-type":
-                streams = value.lower().startswith(b"text/event-stream")
-        # It is closed behind a stream, whatever its head says.
-        self._streams, self._good = streams, code < 300
-        self._delimited = not chunked and self._length is None and code not in _BODYLESS
-        head = Head(code, self._phrase, end_to_end(self._headers), self._length, chunked)
+                length = int(value)
+        head = Head(code, self._phrase, end_to_end(self._headers), length, chunked)
+        # Behind a stream llama-server closes it, whatever the head says; behind an error some
+        # servers leave the request's body unread, and would take it for the next request.
+        self._may_keep = code < 300 and not head.streams
+        self._delimited = not chunked and length is None and not head.bodyless
         receiver = self._call.receiver
         receiver.head_received(head)
         self._framed = receiver.takes_frames
@@ -218,9 +215,7 @@ class Line(asyncio.Protocol):
         """The answer is whole."""
         if not self._more and self._parser.get_status_code() >= 200:
             self._whole = True
-            # Behind an error some servers leave the request's body unread, and would take it for
-            # the next request.
-            self._keeps = self._parser.should_keep_alive() and self._good
+            self._keeps = self._may_keep and self._parser.should_keep_alive()
 
     # Inside.
 
@@ -243,17 +238,14 @@ class Line(asyncio.Protocol):
         transport = self._transport
         # An answer may end before all of the request was sent.
         unsent = not cut and transport.get_write_buffer_size()
-        if cut or unsent or self._paused or self._streams or not self._keeps:
+        if cut or unsent or self._paused or not self._keeps:
             transport.abort()
         else:
             self._fresh()
             call.parted()
             self._hop.keep(self)
         failed = None if problem is None else UpstreamFailed(str(self.upstream), problem)
-        try:
-            call.receiver.answer_ended(failed)
-        except Exception:  # its own error, of which nobody else would hear
-            call.receiver.broke(Failure())
+        call.receiver.answer_ended(failed)
 
     def _broke(self, call: Any, error: BaseException) -> None:
         self.abort()

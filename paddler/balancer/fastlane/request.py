@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["FastRequest"]
 
 _OURS = frozenset((b"content-length", REQUEST_ID, AGENT))
-_BODYLESS = (204, 304)
 _PHRASES = {int(status): status.phrase.encode() for status in HTTPStatus}
 
 
@@ -80,7 +79,7 @@ class FastRequest:
         lines.append(b"X-Paddler-Agent: " + agent)
         if head.length is not None:
             lines.append(b"Content-Length: %d" % head.length)
-        elif head.code not in _BODYLESS:
+        elif not head.bodyless:
             self._framed, self._frames = framed, not framed
             lines.append(b"Transfer-Encoding: chunked")
         self._head = self._ended_head(lines)
