@@ -1,0 +1,157 @@
+"""A request's prompt, told from others without a tokenizer: a chain of hashes.
+
+llama-server keeps what it has evaluated from the first token on, so what counts is how far two
+prompts begin alike. The hash of each block is seeded with the one before, so that equal hashes
+mean equal beginnings. Hashed are the bytes as the client wrote them: the same client
+writes the same messages in the same way at every turn, and nobody else's cache is of use.
+
+Note [Where blocks end]. Where two prompts begin alike their blocks must end alike, however long
+either goes on; so that is told from what lies before alone. A block ends with a message where
+it has a share of all that there is so far, and within a long message after so many bytes. The
+share bounds the blocks: some 300 for a hundred megabytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+import msgspec
+from xxhash import xxh3_64_intdigest
+
+__all__ = ["MAY_SAY_SESSION", "Prompt", "PromptFields", "prompt_of", "session_of"]
+
+Raw = msgspec.Raw
+_Field = msgspec.Raw | msgspec.UnsetType
+_UNSET = msgspec.UNSET
+
+#: The least bytes of a block, and of one that ends within a message.
+LEAST = 64
+LEAST_INSIDE = 1024
+#: A block has at least one in so many of all bytes before it.
+SHARE = 32
+
+#: The header in which clients may name a session, in lower case.
+MAY_SAY_SESSION = b"x-session-id"
+
+
+@attrs.define(eq=False)
+class Prompt:
+    """How a prompt begins.
+
+    :param chain: the hash of all up to the end of each block; the bytes behind the last are in
+        none.
+    :param ends: the bytes up to there.
+    :param size: all its bytes.
+    :param last: the bytes of its last message, which no server has seen; 0: it has none.
+    :param session: the hash of what its client calls the session; None: it says nothing.
+    """
+
+    chain: list[int]
+    ends: list[int]
+    size: int
+    last: int = 0
+    session: int | None = None
+
+
+class PromptFields(msgspec.Struct):
+    """What a body's prompt may be in, undecoded."""
+
+    model: _Field = _UNSET
+    tools: _Field = _UNSET
+    system: _Field = _UNSET
+    instructions: _Field = _UNSET
+    messages: _Field = _UNSET
+    prompt: _Field = _UNSET
+    input: _Field = _UNSET
+    input_extra: _Field = _UNSET
+    input_prefix: _Field = _UNSET
+    input_suffix: _Field = _UNSET
+    prompt_cache_key: _Field = _UNSET
+    session_id: _Field = _UNSET
+
+
+_list_decoder = msgspec.json.Decoder(list[Raw])
+
+#: The fields that make up the prompt, in the order in which llama-server's templates have them.
+#: A list is a message for each item.
+_CHAT = ("tools", "system", "instructions", "messages")
+_RESPONSES = ("tools", "instructions", "input")
+_INFILL = ("input_extra", "input_prefix", "input_suffix", "prompt")
+_TEXT = ("prompt",)
+_FIELDS = {
+    "/completion": _TEXT,
+    "/completions": _TEXT,
+    "/v1/completions": _TEXT,
+    "/chat/completions": _CHAT,
+    "/v1/chat/completions": _CHAT,
+    "/api/chat": _CHAT,
+    "/v1/messages": _CHAT,
+    "/responses": _RESPONSES,
+    "/v1/responses": _RESPONSES,
+    "/infill": _INFILL,
+}
+
+
+def prompt_of(path: str, fields: PromptFields, session: bytes | None = None) -> Prompt | None:
+    """The prompt of a request; None: it has none that llama-server would keep.
+
+    :param path: its path, normalised.
+    :param session: what the client calls the session in a header.
+    """
+    names = _FIELDS.get(path)
+    if names is None:
+        return None
+    seed = xxh3_64_intdigest(b"" if fields.model is _UNSET else fields.model)
+    chain: list[int] = []
+    ends: list[int] = []
+    value, size, ended, last, step = seed, 0, 0, 0, LEAST_INSIDE
+    for part in _parts(fields, names):
+        rest, last = part, len(part)
+        # Within a long message blocks end too.
+        if last > step:
+            begin, view = 0, memoryview(part)
+            while last - begin > step:
+                value = xxh3_64_intdigest(view[begin : begin + step], value)
+                begin += step
+                size += step
+                chain.append(value)
+                ends.append(size)
+                step = max(LEAST_INSIDE, size // SHARE)
+            rest, ended = view[begin:], size
+        value = xxh3_64_intdigest(rest, value)
+        size += len(rest)
+        if size - ended >= LEAST and size - ended >= size // SHARE:
+            ended = size
+            chain.append(value)
+            ends.append(size)
+            step = max(LEAST_INSIDE, size // SHARE)
+    if not size:
+        return None
+    said = session or session_of(fields)
+    hashed = None if said is None else xxh3_64_intdigest(said, seed)
+    # The last part is new only where there were others before it.
+    return Prompt(chain, ends, size, last if last < size else 0, hashed)
+
+
+def session_of(fields: PromptFields) -> bytes | None:
+    """What a body calls its session."""
+    for field in (fields.prompt_cache_key, fields.session_id):
+        if field is not _UNSET and (said := bytes(field)) != b"null":
+            return said.strip(b'"')
+    return None
+
+
+def _parts(fields: PromptFields, names: tuple[str, ...]) -> Iterator[bytes | memoryview]:
+    """The messages and the texts, as they were written."""
+    for name in names:
+        field: _Field = getattr(fields, name)
+        if field is _UNSET:
+            continue
+        view = memoryview(field)
+        opening = bytes(view[:64]).lstrip()
+        if opening.startswith(b"[") and not opening[1:].lstrip()[:1].isdigit():
+            yield from _list_decoder.decode(field)
+        elif opening != b"null":
+            # Without the quote or bracket behind it, which is not there in a longer one.
+            yield view[:-1]
