@@ -1,0 +1,111 @@
+"""What an answer says of itself at its end: what was cached, and how fast the server was.
+
+llama-server says it in `timings`, and in the formats of others in `usage`; both lie in the last
+few kilobytes of an answer, streamed or not. Nothing else of an answer is read. Quotes within
+a JSON string are escaped, so that no text of a model passes for one of these.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import attrs
+import msgspec
+from msgspec import Meta
+
+__all__ = ["TAIL", "Facts", "facts_in"]
+
+#: The bytes of an answer's end that are enough.
+TAIL = 4096
+
+_TIMINGS = re.compile(rb'"timings"\s*:\s*(\{[^{}]{0,2000}\})')
+_USAGE = re.compile(rb'"usage"\s*:\s*(\{(?:[^{}]|\{[^{}]{0,500}\}){0,2000}\})')
+
+_Count = Annotated[int, Meta(ge=0, le=2**40)]
+_Speed = Annotated[float, Meta(ge=0, le=1e9)]
+
+
+@attrs.frozen
+class Facts:
+    """What llama-server says of one request.
+
+    :param cached: tokens of the prompt that it had evaluated before.
+    :param evaluated: those that it had not; None: it does not say either of the two.
+    :param answered: tokens of the answer.
+    :param prompt_speed: tokens of the prompt that it evaluated in a second; None: unknown.
+    :param answer_speed: likewise of the answer.
+    """
+
+    cached: int
+    evaluated: int | None
+    answered: int
+    prompt_speed: float | None = None
+    answer_speed: float | None = None
+
+
+class _Timings(msgspec.Struct):
+    """llama-server's own."""
+
+    prompt_n: _Count
+    predicted_n: _Count = 0
+    cache_n: _Count = 0
+    prompt_per_second: _Speed | None = None
+    predicted_per_second: _Speed | None = None
+
+    def facts(self) -> Facts:
+        """As facts."""
+        return Facts(
+            self.cache_n,
+            self.prompt_n,
+            self.predicted_n,
+            self.prompt_per_second or None,
+            self.predicted_per_second or None,
+        )
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: _Count = 0
+
+
+class _Usage(msgspec.Struct):
+    """OpenAI's, of completions and of responses, and Anthropic's."""
+
+    prompt_tokens: _Count | None = None
+    completion_tokens: _Count | None = None
+    prompt_tokens_details: _Details | None = None
+    input_tokens: _Count | None = None
+    output_tokens: _Count | None = None
+    input_tokens_details: _Details | None = None
+    cache_read_input_tokens: _Count | None = None
+
+    def facts(self) -> Facts:
+        """As facts."""
+        answered = self.completion_tokens or self.output_tokens or 0
+        if self.cache_read_input_tokens is not None:
+            # Anthropic's input tokens are those beside the cached ones.
+            return Facts(self.cache_read_input_tokens, self.input_tokens, answered)
+        details = self.prompt_tokens_details or self.input_tokens_details
+        prompt = self.input_tokens if self.prompt_tokens is None else self.prompt_tokens
+        if details is None or prompt is None:
+            return Facts(0, None, answered)
+        return Facts(details.cached_tokens, max(0, prompt - details.cached_tokens), answered)
+
+
+_timings_decoder = msgspec.json.Decoder(_Timings)
+_usage_decoder = msgspec.json.Decoder(_Usage)
+
+
+def facts_in(tail: bytes) -> Facts | None:
+    """What the end of an answer says; None: nothing that can be read.
+
+    :param tail: its last `TAIL` bytes, or more.
+    """
+    for pattern, decoder in ((_TIMINGS, _timings_decoder), (_USAGE, _usage_decoder)):
+        for found in reversed(pattern.findall(tail)):
+            try:
+                said: _Timings | _Usage = decoder.decode(found)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue
+            return said.facts()
+    return None
