@@ -1,0 +1,110 @@
+"""Which upstreams have which beginnings of prompts: one index by hash, over all of them."""
+
+from __future__ import annotations
+
+import attrs
+
+from paddler.scheduling.slots import Upstream
+
+__all__ = ["Beginnings"]
+
+#: Beginnings are shared where so many others are known to go on differently. One may be the same
+#: chat, in which something was said anew.
+OTHERS = 2
+
+#: Bytes of this process's memory, as measured: for a hash, and for each time that it is held.
+_NODE, _HOLD = 310, 20
+
+
+@attrs.define(eq=False)
+class _Node:
+    """The end of a block.
+
+    :param holders: how many prompts of each upstream have it.
+    :param ways: how many different ways to go on from it have been seen.
+    """
+
+    holders: dict[Upstream, int] = attrs.field(factory=dict)
+    ways: int = 0
+
+
+@attrs.define(eq=False)
+class Beginnings:
+    """Hashes of beginnings, and who has them. Who has one has all those before it in its chain."""
+
+    #: Bytes of memory, about.
+    used: int = attrs.field(default=0, init=False)
+    _nodes: dict[int, _Node] = attrs.field(factory=dict, init=False)
+
+    def holders(self, value: int) -> dict[Upstream, int]:
+        """Who has a hash; nobody may change what this gives."""
+        node = self._nodes.get(value)
+        return {} if node is None else node.holders
+
+    def deepest(self, chain: list[int]) -> int:
+        """The last block that anybody has; -1: there is none."""
+        nodes, low, high = self._nodes, 0, len(chain)
+        while low < high:
+            middle = (low + high) // 2
+            if chain[middle] in nodes:
+                low = middle + 1
+            else:
+                high = middle
+        return low - 1
+
+    def depth(self, chain: list[int], upstream: Upstream) -> int:
+        """The last block that an upstream has; -1: there is none."""
+        nodes, low, high = self._nodes, 0, len(chain)
+        while low < high:
+            middle = (low + high) // 2
+            node = nodes.get(chain[middle])
+            if node is not None and upstream in node.holders:
+                low = middle + 1
+            else:
+                high = middle
+        return low - 1
+
+    def shared(self, chain: list[int], deepest: int) -> int:
+        """The last block that other chats have too; -1: there is none.
+
+        :param deepest: what `deepest` says of the chain.
+        """
+        nodes = self._nodes
+        for depth in range(deepest, -1, -1):
+            # Where it goes on as others do, it is one of the ways itself.
+            if nodes[chain[depth]].ways - (depth < deepest) >= OTHERS:
+                return depth
+        return -1
+
+    def add(self, chain: list[int], upstream: Upstream, begin: int = 0) -> None:
+        """An upstream has a prompt.
+
+        :param begin: it has those before this block from another prompt, whose place this takes.
+        """
+        nodes = self._nodes
+        above = nodes.get(chain[begin - 1]) if begin else None
+        for depth in range(begin, len(chain)):
+            node = nodes.get(chain[depth])
+            if node is None:
+                node = nodes[chain[depth]] = _Node()
+                self.used += _NODE
+                if above is not None:
+                    above.ways += 1
+            node.holders[upstream] = node.holders.get(upstream, 0) + 1
+            above = node
+        self.used += _HOLD * (len(chain) - begin)
+
+    def remove(self, chain: list[int], upstream: Upstream) -> None:
+        """An upstream has a prompt no more."""
+        nodes = self._nodes
+        for value in chain:
+            node = nodes[value]
+            count = node.holders[upstream] - 1
+            if count:
+                node.holders[upstream] = count
+                continue
+            del node.holders[upstream]
+            if not node.holders:
+                del nodes[value]
+                self.used -= _NODE
+        self.used -= _HOLD * len(chain)

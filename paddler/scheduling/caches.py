@@ -1,0 +1,144 @@
+"""What one llama-server is believed to have evaluated and kept.
+
+Note [What a cache holds]. Nobody says how many tokens a llama-server keeps: its host memory and
+the model decide. So it is learnt at the edge: where one of the oldest prompts was
+still there, more is believed; where it was gone, less. One that was lost elsewhere says
+nothing of that. Several in a row that were gone are a restart that nobody saw.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import attrs
+
+from paddler.scheduling.slots import Upstream
+
+__all__ = ["TOKENS_KEPT", "Cache", "Held"]
+
+#: Tokens that a llama-server is believed to keep at first: 8 GiB of an 8B model's.
+TOKENS_KEPT = 64_000.0
+LEAST_KEPT = 2_000.0
+#: Prompts in a row that were gone, after which all older ones are taken to be.
+GONE_IN_A_ROW = 3
+#: Prompts that are looked through for how old one is.
+LOOKED_THROUGH = 500
+
+
+@attrs.define(eq=False)
+class Held:
+    """A prompt that an upstream has evaluated, or is evaluating.
+
+    :param size: its bytes.
+    :param tokens: of the prompt; estimated until its answer says.
+    :param believed: tokens of it that were believed to be there when it was sent.
+    :param age: tokens that were used there since it had last been.
+    :param number: later ones have higher ones.
+    :ivar answered: tokens of its answer, which are kept with it.
+    :ivar dropped: it is no longer believed to be there.
+    """
+
+    upstream: Upstream
+    chain: list[int]
+    session: int | None
+    size: int
+    tokens: float
+    believed: float
+    age: float
+    number: int
+    answered: float = attrs.field(default=0.0, init=False)
+    dropped: bool = attrs.field(default=False, init=False)
+
+    @property
+    def kept(self) -> float:
+        """All its tokens."""
+        return self.tokens + self.answered
+
+
+@attrs.define(eq=False)
+class Cache:
+    """The prompts of one upstream.
+
+    :ivar tokens: of all of them.
+    :ivar room: the tokens that it is believed to have room for.
+    """
+
+    tokens: float = attrs.field(default=0.0, init=False)
+    room: float = attrs.field(default=TOKENS_KEPT, init=False)
+    #: By their last hashes, the least recently used first.
+    _held: OrderedDict[int, Held] = attrs.field(factory=OrderedDict, init=False)
+    _sessions: dict[int, Held] = attrs.field(factory=dict, init=False)
+    _gone_in_a_row: int = attrs.field(default=0, init=False)
+    _first_gone: int = attrs.field(default=0, init=False)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def ending(self, value: int) -> Held | None:
+        """The prompt whose last hash this is."""
+        return self._held.get(value)
+
+    def of_session(self, session: int | None) -> Held | None:
+        """The last prompt of a session."""
+        return None if session is None else self._sessions.get(session)
+
+    def put(self, held: Held) -> None:
+        """Add a prompt, the most recently used; none that ends alike is there."""
+        self._held[held.chain[-1]] = held
+        if held.session is not None:
+            self._sessions[held.session] = held
+        self.tokens += held.kept
+
+    def take_out(self, held: Held) -> None:
+        """A prompt is there no more, or another has taken its place."""
+        del self._held[held.chain[-1]]
+        if held.session is not None and self._sessions.get(held.session) is held:
+            del self._sessions[held.session]
+        self.tokens -= held.kept
+        held.dropped = True
+
+    def touch(self, held: Held, tokens: float, answered: float) -> None:
+        """A prompt was used just now, and has so many tokens."""
+        self.tokens += tokens + answered - held.kept
+        held.tokens, held.answered = tokens, answered
+        self._held.move_to_end(held.chain[-1])
+
+    def age(self, held: Held) -> float:
+        """The tokens that were used since a prompt was."""
+        age = 0.0
+        for count, newer in enumerate(reversed(self._held.values())):
+            if newer is held or count == LOOKED_THROUGH:
+                break
+            age += newer.kept
+        return age
+
+    def too_many(self) -> Held | None:
+        """A prompt for which there is no room; the last is let be."""
+        if self.tokens > self.room and len(self._held) > 1:
+            return next(iter(self._held.values()))
+        return None
+
+    def all(self) -> list[Held]:
+        """All of them."""
+        return list(self._held.values())
+
+    def judge(self, held: Held, *, found: bool) -> list[Held]:
+        """Learn from a prompt that was there, or was not, as it was believed to be.
+
+        :returns: those that can't be there either.
+        """
+        at_the_edge = held.age > self.room / 2
+        if found:
+            self._gone_in_a_row = 0
+            if at_the_edge:
+                self.room *= 1.05
+            return []
+        if at_the_edge:
+            self.room = max(LEAST_KEPT, self.room * 0.85)
+        if not self._gone_in_a_row:
+            self._first_gone = held.number
+        self._gone_in_a_row += 1
+        if self._gone_in_a_row < GONE_IN_A_ROW:
+            return []
+        self._gone_in_a_row = 0
+        return [old for old in self._held.values() if old.number < self._first_gone]

@@ -1,0 +1,228 @@
+"""Which llama-server is believed to have how much of a prompt.
+
+For each upstream the prompts that were sent there are remembered, the least recently used first
+out beyond what its cache is believed to hold. What is believed can be wrong, and answers
+put it right.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import attrs
+
+from paddler.facts import Facts
+from paddler.prompts import Prompt
+from paddler.scheduling.beginnings import Beginnings
+from paddler.scheduling.caches import TOKENS_KEPT, Cache, Held
+from paddler.scheduling.slots import Upstream
+
+__all__ = ["Heads", "Seen"]
+
+#: Bytes for a token until answers have said; English has 4 to 5.
+BYTES_PER_TOKEN = 4.0
+#: Holders of a beginning that are found at a time.
+HOLDERS = 16
+#: Tokens from which a prompt that was gone says something, and one that was not says what a
+#: token is.
+TELLING = 200.0
+#: Bytes of this process's memory for a prompt, and for each of its blocks, as measured.
+_HELD, _BLOCK = 700, 20
+
+
+@attrs.define(eq=False)
+class Seen:
+    """What was known of a prompt when it came; tokens to evaluate are estimates.
+
+    :param tokens: all of it.
+    :param shared: those that other chats begin with too.
+    :param there: for each upstream that has some of it, the tokens it would have to evaluate
+        for this chat alone, and for others too.
+    :param elsewhere: the same for any other upstream.
+    :param whole: there are no others that have some of it.
+    :param generation: of the memory that it was seen in.
+    """
+
+    prompt: Prompt
+    tokens: float
+    shared: float
+    there: dict[Upstream, tuple[float, float]]
+    elsewhere: tuple[float, float]
+    whole: bool
+    generation: int
+
+
+@attrs.define(eq=False)
+class Heads:
+    """How the prompts begin that upstreams are believed to have.
+
+    :param limit: the most bytes of memory for it.
+    """
+
+    _limit: int
+    #: Another whenever what was seen before may be wrong.
+    generation: int = attrs.field(default=0, init=False)
+    #: Learnt from answers.
+    bytes_per_token: float = attrs.field(default=BYTES_PER_TOKEN, init=False)
+    _beginnings: Beginnings = attrs.field(factory=Beginnings, init=False)
+    _caches: dict[Upstream, Cache] = attrs.field(factory=dict, init=False)
+    #: All prompts, the least recently used first, and their blocks.
+    _all: OrderedDict[Held, None] = attrs.field(factory=OrderedDict, init=False)
+    _blocks: int = attrs.field(default=0, init=False)
+    _number: int = attrs.field(default=0, init=False)
+    _said_bytes: float = attrs.field(default=0.0, init=False)
+    _said_tokens: float = attrs.field(default=0.0, init=False)
+
+    @property
+    def used(self) -> int:
+        """Bytes of memory that it takes, about."""
+        return self._beginnings.used + len(self._all) * _HELD + self._blocks * _BLOCK
+
+    # Questions.
+
+    def see(self, prompt: Prompt) -> Seen:
+        """Who has how much of a prompt."""
+        known, chain = self._beginnings, prompt.chain
+        deepest = known.deepest(chain)
+        last = known.shared(chain, deepest)
+        tokens = prompt.size / self.bytes_per_token
+        shared = prompt.ends[last] / self.bytes_per_token if last >= 0 else 0.0
+        seen = Seen(prompt, tokens, shared, {}, (tokens - shared, shared), True, self.generation)
+        there = seen.there
+        if prompt.session is not None:
+            for upstream in known.holders(prompt.session):
+                there[upstream] = self._missing(seen, upstream, known.depth(chain, upstream))
+        for depth in range(deepest, -1, -1):
+            holders = known.holders(chain[depth])
+            if len(holders) <= len(there):
+                continue
+            for upstream in holders:
+                if upstream in there:
+                    continue
+                if len(there) >= HOLDERS:
+                    seen.whole = False
+                    return seen
+                there[upstream] = self._missing(seen, upstream, depth)
+        return seen
+
+    def missing(self, seen: Seen, upstream: Upstream) -> tuple[float, float]:
+        """The tokens that an upstream would have to evaluate: for this chat alone, and shared."""
+        there = seen.there.get(upstream)
+        if there is not None:
+            return there
+        if seen.whole:
+            return seen.elsewhere
+        depth = self._beginnings.depth(seen.prompt.chain, upstream)
+        if depth < 0:
+            return seen.elsewhere
+        there = seen.there[upstream] = self._missing(seen, upstream, depth)
+        return there
+
+    def _missing(self, seen: Seen, upstream: Upstream, depth: int) -> tuple[float, float]:
+        prompt, per_token, cache = seen.prompt, self.bytes_per_token, self._caches.get(upstream)
+        if cache is None:
+            return seen.elsewhere
+        end = prompt.ends[depth] if depth >= 0 else 0
+        missing = (prompt.size - end) / per_token
+        held = cache.ending(prompt.chain[depth]) if depth >= 0 else None
+        held = held or cache.of_session(prompt.session)
+        if held is not None and held.size <= prompt.size:
+            # It is this chat's, and its answer is there too.
+            beyond = (prompt.size - held.size) / per_token - held.answered
+            missing = min(missing, max(beyond, prompt.last / per_token))
+        missing = max(1.0, missing)
+        shared = min(missing, max(0.0, seen.shared - end / per_token))
+        return missing - shared, shared
+
+    # What happens.
+
+    def sent(self, seen: Seen, upstream: Upstream) -> Held | None:
+        """A prompt is sent to an upstream, which will have it; None: it is too short to matter."""
+        prompt, chain = seen.prompt, seen.prompt.chain
+        if not chain:
+            return None
+        cache = self._caches.get(upstream)
+        if cache is None:
+            cache = self._caches[upstream] = Cache()
+        depth = self._beginnings.depth(chain, upstream)
+        missing = sum(self._missing(seen, upstream, depth))
+        before = cache.ending(chain[depth]) if depth >= 0 else None
+        tokens, age = prompt.size / self.bytes_per_token, 0.0
+        if before is not None:
+            # The server goes on with it, and keeps what comes of that in its place.
+            age = cache.age(before)
+            tokens = before.tokens + max(0, prompt.size - before.size) / self.bytes_per_token
+            self._take_out(cache, before)
+        self._number += 1
+        believed = max(0.0, tokens - missing)
+        held = Held(
+            upstream, chain, prompt.session, prompt.size, tokens, believed, age, self._number
+        )
+        self._beginnings.add(chain, upstream, 0 if before is None else depth + 1)
+        if prompt.session is not None:
+            self._beginnings.add([prompt.session], upstream)
+        cache.put(held)
+        self._all[held] = None
+        self._blocks += len(chain)
+        self._trim(cache)
+        return held
+
+    def answered(self, held: Held, facts: Facts) -> None:
+        """An upstream has answered a prompt, and says what it found."""
+        if held.dropped:
+            return
+        tokens = held.tokens
+        if facts.evaluated is not None:
+            tokens = float(facts.cached + facts.evaluated)
+            self._learn(held.size, tokens)
+        cache = self._caches[held.upstream]
+        cache.touch(held, tokens, facts.answered)
+        self._all.move_to_end(held)
+        if facts.evaluated is not None and held.believed >= TELLING:
+            gone = cache.judge(held, found=facts.cached >= held.believed / 4)
+            for old in gone:
+                self._drop(cache, old)
+            self.generation += bool(gone)
+        self._trim(cache)
+
+    def forget(self, upstream: Upstream) -> None:
+        """An upstream has nothing any more."""
+        cache = self._caches.pop(upstream, None)
+        if cache is not None:
+            self.generation += 1
+            for held in cache.all():
+                self._drop(cache, held)
+
+    def kept(self, upstream: Upstream) -> tuple[float, float]:
+        """Tokens that an upstream is believed to have, and to have room for."""
+        cache = self._caches.get(upstream)
+        return (0.0, TOKENS_KEPT) if cache is None else (cache.tokens, cache.room)
+
+    # Inside.
+
+    def _learn(self, size: int, tokens: float) -> None:
+        """Learn how many bytes a token has."""
+        if tokens < TELLING:
+            return
+        self._said_bytes = 0.98 * self._said_bytes + size
+        self._said_tokens = 0.98 * self._said_tokens + tokens
+        self.bytes_per_token = min(20.0, max(0.5, self._said_bytes / self._said_tokens))
+
+    def _take_out(self, cache: Cache, held: Held) -> None:
+        """Out of its cache, what is known of its blocks left as it is."""
+        cache.take_out(held)
+        if held.session is not None:
+            self._beginnings.remove([held.session], held.upstream)
+        del self._all[held]
+        self._blocks -= len(held.chain)
+
+    def _drop(self, cache: Cache, held: Held) -> None:
+        self._take_out(cache, held)
+        self._beginnings.remove(held.chain, held.upstream)
+
+    def _trim(self, cache: Cache) -> None:
+        while (old := cache.too_many()) is not None:
+            self._drop(cache, old)
+        while self.used > self._limit and len(self._all) > 1:
+            oldest = next(iter(self._all))
+            self._drop(self._caches[oldest.upstream], oldest)
