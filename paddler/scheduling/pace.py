@@ -1,0 +1,117 @@
+"""How fast llama-servers are, as answers and the clock have shown, and what prompts they are at."""
+
+from __future__ import annotations
+
+import attrs
+
+from paddler.facts import Facts
+from paddler.scheduling.slots import Upstream
+
+__all__ = ["Pace", "Paces"]
+
+#: Tokens of a prompt evaluated in a second, and seconds for which a request holds its slot, while
+#: nothing is known of anybody.
+SPEED, HOLD = 500.0, 5.0
+#: How much the newest counts.
+OF_SPEED, OF_HOLD = 0.2, 0.05
+#: Tokens that say something of the speed; of fewer the time is mostly what each batch costs.
+TELLING = 32
+
+
+@attrs.define(eq=False)
+class Pace:
+    """Of one upstream.
+
+    :ivar speed: tokens of prompts that it evaluates in a second; None: not known.
+    :ivar hold: seconds for which a request holds its slot; None: not known.
+    :ivar answer_speed: tokens of an answer in a second; None: not known.
+    :ivar until: when it should have evaluated what it was sent.
+    :ivar unanswered: requests of which nothing has come back yet.
+    """
+
+    speed: float | None = None
+    hold: float | None = None
+    answer_speed: float | None = None
+    until: float = 0.0
+    unanswered: int = 0
+
+
+@attrs.define(eq=False)
+class _Mean:
+    """The mean of what is known of each, kept as they change."""
+
+    sum: float = 0.0
+    count: int = 0
+
+    def change(self, old: float | None, new: float | None) -> None:
+        """One of them is another."""
+        self.sum += (new or 0.0) - (old or 0.0)
+        self.count += (new is not None) - (old is not None)
+
+    def get(self, unknown: float) -> float:
+        """The mean; `unknown` where nothing is known of anybody."""
+        return self.sum / self.count if self.count else unknown
+
+
+@attrs.define(eq=False)
+class Paces:
+    """Of all upstreams. One of which nothing is known is taken to be as fast as the others are."""
+
+    _paces: dict[Upstream, Pace] = attrs.field(factory=dict, init=False)
+    _speeds: _Mean = attrs.field(factory=_Mean, init=False)
+    _holds: _Mean = attrs.field(factory=_Mean, init=False)
+
+    def of(self, upstream: Upstream) -> Pace:
+        """What is known of an upstream."""
+        pace = self._paces.get(upstream)
+        if pace is None:
+            pace = self._paces[upstream] = Pace()
+        return pace
+
+    def speed(self, pace: Pace) -> float:
+        """Tokens of a prompt in a second."""
+        return self._speeds.get(SPEED) if pace.speed is None else pace.speed
+
+    def hold(self, pace: Pace) -> float:
+        """Seconds for which a request holds its slot."""
+        return self._holds.get(HOLD) if pace.hold is None else pace.hold
+
+    def sent(self, upstream: Upstream, tokens: float, now: float) -> None:
+        """An upstream has so many tokens more to evaluate."""
+        pace = self.of(upstream)
+        pace.unanswered += 1
+        pace.until = max(pace.until, now) + tokens / self.speed(pace)
+
+    def answers(self, upstream: Upstream, now: float) -> None:
+        """A prompt that was sent has been evaluated, or nobody waits for it any more."""
+        pace = self._paces.get(upstream)
+        if pace is not None and pace.unanswered:
+            pace.unanswered -= 1
+            if not pace.unanswered:
+                pace.until = now
+
+    def ended(self, upstream: Upstream, seconds: float) -> None:
+        """A request has held its slot for so long."""
+        pace = self.of(upstream)
+        before = pace.hold
+        pace.hold = self.hold(pace) + OF_HOLD * (max(0.001, seconds) - self.hold(pace))
+        self._holds.change(before, pace.hold)
+
+    def learn(self, upstream: Upstream, facts: Facts) -> None:
+        """An answer says how fast it was."""
+        pace = self.of(upstream)
+        if facts.answer_speed is not None and facts.answered > 1:
+            before = facts.answer_speed if pace.answer_speed is None else pace.answer_speed
+            pace.answer_speed = before + OF_SPEED * (facts.answer_speed - before)
+        if facts.prompt_speed is not None and (facts.evaluated or 0) >= TELLING:
+            old = pace.speed
+            before = facts.prompt_speed if old is None else old
+            pace.speed = before + OF_SPEED * (facts.prompt_speed - before)
+            self._speeds.change(old, pace.speed)
+
+    def forget(self, upstream: Upstream) -> None:
+        """An upstream is no more."""
+        pace = self._paces.pop(upstream, None)
+        if pace is not None:
+            self._speeds.change(pace.speed, None)
+            self._holds.change(pace.hold, None)
