@@ -13,8 +13,9 @@ from collections import OrderedDict
 import attrs
 
 from paddler.scheduling.slots import Upstream
+from paddler.values import Report
 
-__all__ = ["TOKENS_KEPT", "Cache", "Held"]
+__all__ = ["TOKENS_KEPT", "Cache", "Held", "loses_cache"]
 
 #: Tokens that a llama-server is believed to keep at first: 8 GiB of an 8B model's.
 TOKENS_KEPT = 64_000.0
@@ -23,6 +24,22 @@ LEAST_KEPT = 2_000.0
 GONE_IN_A_ROW = 3
 #: Prompts that are looked through for how old one is.
 LOOKED_THROUGH = 500
+
+
+def loses_cache(before: Report, report: Report) -> bool:
+    """Whether a llama-server has lost what it had evaluated, for what its agent says of it now.
+
+    One that takes no connections has ended or is being started again; one that sleeps
+    has no model; and one that serves something else has been started anew.
+    """
+    return (
+        report.sleeping
+        or "unreachable" in report.issues
+        or "loading" in report.issues
+        or before.models != report.models
+        or before.n_ctx != report.n_ctx
+        or before.slots_total != report.slots_total
+    )
 
 
 @attrs.define(eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from itertools import count
 from random import Random
 
@@ -34,6 +34,10 @@ class Fleet:
 
     _missed_allowed: int
     _quarantine: float
+    #: Called with one that is forgotten.
+    on_forgotten: Callable[[Upstream], None] = attrs.field(
+        default=lambda upstream: None, init=False
+    )
     #: Which of them serve what, and what is idle there.
     kinds: Kinds = attrs.field(factory=Kinds, init=False)
     _by_address: dict[str, Upstream] = attrs.field(factory=dict, init=False)
@@ -60,6 +64,14 @@ class Fleet:
     def at(self, address: Address) -> Upstream | None:
         """The upstream at an address, also a forgotten one that has leases."""
         return self._by_address.get(_key(address))
+
+    def in_use(self, agent_id: str) -> int:
+        """Slots that clients of ours have in use at an agent's llama-server, or may have.
+
+        0 when nobody has that id, or has it no more.
+        """
+        upstream = self._by_agent.get(agent_id)
+        return 0 if upstream is None else upstream.in_flight + upstream.client_left
 
     def any_healthy(self, random: Random) -> Upstream | None:
         """One that answers what needs no slot.
@@ -128,6 +140,7 @@ class Fleet:
         del self._by_agent[upstream.agent_id]
         self._names.discard(upstream.name)
         self.kinds.take_out(upstream)
+        self.on_forgotten(upstream)
         self.drop_if_over(upstream)
 
     def drop_if_over(self, upstream: Upstream) -> None:

@@ -18,12 +18,14 @@ from random import Random
 
 import attrs
 
+from paddler.facts import Facts
 from paddler.scheduling.fleet import Fleet
 from paddler.scheduling.lines import Line, Waiter
 from paddler.scheduling.outcomes import Grant
 from paddler.scheduling.policies import Policy
 from paddler.scheduling.slots import Lease, Upstream
 from paddler.scheduling.waiting import WaitingQueue
+from paddler.values import Report
 
 __all__ = ["Granting"]
 
@@ -76,6 +78,32 @@ class Granting:
     def grant_one(self, waiter: Waiter, now: float) -> Lease | None:
         """A lease for a request while nobody else wants one; None: there is no room."""
         return self._lease(waiter, (), now)
+
+    # What matters to those that learn.
+
+    @property
+    def due(self) -> float | None:
+        """When `grant_all` must be called at the latest; None: never."""
+        return None
+
+    def answers(self, lease: Lease, now: float) -> None:
+        """The answer to a request has begun to come."""
+
+    def ended(self, lease: Lease, now: float, facts: Facts | None, *, used: bool) -> None:
+        """A lease has ended.
+
+        :param facts: what the answer said.
+        :param used: its request had its slots to its end.
+        """
+
+    def hears(self, upstream: Upstream, report: Report) -> None:
+        """An upstream's agent is about to be heard."""
+
+    def lost(self, upstream: Upstream) -> None:
+        """An upstream has lost what it had evaluated."""
+
+    def forget(self, upstream: Upstream) -> None:
+        """An upstream is no more."""
 
     def _lease(self, waiter: Waiter, kept: Collection[Upstream], now: float) -> Lease | None:
         servers = self._fleet.kinds.servers(waiter.need)

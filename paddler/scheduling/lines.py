@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import OrderedDict
+from itertools import islice
 from typing import NamedTuple
 
 import attrs
 
+from paddler.prompts import Prompt
+from paddler.scheduling.heads import Seen
 from paddler.scheduling.slots import Upstream
 
 __all__ = ["ANYTHING", "HEAVIEST", "Line", "Need", "Waiter"]
@@ -39,13 +43,19 @@ class Waiter:
     :param weight: the slots it will occupy, at most what one upstream has.
     :param arrived_at: when it came, in the caller's seconds.
     :param need: what it needs; it changes only while it is not in line.
-    :param place: its place in line, given at the first entry and kept from then on.
+    :param prompt: how its prompt begins; None: it has none, or nobody wants to know.
+    :ivar place: its place in line, given at the first entry and kept from then on.
+    :ivar seen: who has how much of its prompt.
+    :ivar passed_at: since when others have what it could have had; None: nobody has.
     """
 
     weight: int
     arrived_at: float
     need: Need = ANYTHING
+    prompt: Prompt | None = None
     place: int = attrs.field(default=-1, init=False)
+    seen: Seen | None = attrs.field(default=None, init=False)
+    passed_at: float | None = attrs.field(default=None, init=False)
     #: Which of its entries counts: a waiter may leave the line and come back.
     entry: int = attrs.field(default=-1, init=False)
     #: It is in line for longer than one step.
@@ -82,17 +92,24 @@ class Line:
     kept_since: float = attrs.field(default=-math.inf, init=False)
     #: One row for each weight; the heaviest share the last.
     _rows: dict[int, list[_Entry]] = attrs.field(factory=dict, init=False)
+    #: All of them as they came into line.
+    _as_they_came: OrderedDict[Waiter, None] = attrs.field(factory=OrderedDict, init=False)
     _dead: int = attrs.field(default=0, init=False)
 
     def put(self, waiter: Waiter) -> None:
         """Somebody comes into line, who has a place and an entry."""
         row = self._rows.setdefault(_row(waiter.weight), [])
         heapq.heappush(row, (waiter.place, waiter.entry, waiter))
+        self._as_they_came[waiter] = None
+        if waiter.place != waiter.entry:
+            # It was here before, so that it is among the first.
+            self._as_they_came.move_to_end(waiter, last=False)
         self.size += 1
 
     def take_out(self, waiter: Waiter) -> None:
         """Somebody who is in line has left it, and has no entry any more."""
         self.size -= 1
+        del self._as_they_came[waiter]
         # It stays in its heap until it comes to the top, or until too many do.
         self._dead += 1
         self._clear_top(_row(waiter.weight))
@@ -112,6 +129,10 @@ class Line:
             if best is None or row[0] < best:
                 best = row[0]
         return None if best is None else best[2]
+
+    def oldest(self, most: int) -> list[Waiter]:
+        """The first of them; between two that have come back the order is not told."""
+        return list(islice(self._as_they_came, most))
 
     def _clear_top(self, number: int) -> None:
         """Keep a living waiter on top of a row, and no empty row."""

@@ -12,20 +12,22 @@ never touch it. So what is in flight is exactly what was promised, whatever agen
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from random import Random
 
 import attrs
 
-from paddler.errors import NoSuchAgent, QueueFull
+from paddler.errors import QueueFull
+from paddler.facts import Facts
 from paddler.scheduling.fleet import Fleet
 from paddler.scheduling.granting import Granting
+from paddler.scheduling.holding import Holding
 from paddler.scheduling.lines import Waiter
 from paddler.scheduling.notes import Note, note
 from paddler.scheduling.outcomes import NOTHING, Outcome
 from paddler.scheduling.policies import Policy
 from paddler.scheduling.slots import Lease, State, Upstream
+from paddler.scheduling.toll import Prefix, granting_by
 from paddler.scheduling.trust import FastErrors, Fault
 from paddler.scheduling.views import AgentView, FleetView, QueueView, fleet_view, view_of
 from paddler.scheduling.waiting import WaitingQueue
@@ -33,23 +35,19 @@ from paddler.values import Report
 
 __all__ = ["Scheduler"]
 
-#: Seconds that a client is told to wait when nothing is known of how long requests take.
-RETRY_AFTER_UNKNOWN = 5
-RETRY_AFTER_MOST = 60
-
 
 @attrs.define(eq=False)
 class Scheduler:
     """Upstreams, leases and waiters.
 
-    :param policy: chooses among upstreams with room.
+    :param policy: chooses among upstreams.
     :param random: decides between equals.
     :param waiting_limit: the most requests that may wait.
     :param missed_allowed: reports an agent may miss before it is stale.
     :param quarantine: seconds that an upstream which keeps failing is left out.
     """
 
-    _policy: Policy
+    _policy: Policy | Prefix
     _random: Random
     _waiting_limit: int
     _missed_allowed: int
@@ -58,11 +56,12 @@ class Scheduler:
     _queue: WaitingQueue = attrs.field(factory=WaitingQueue, init=False)
     _granting: Granting = attrs.field(init=False)
     _errors: FastErrors = attrs.field(factory=FastErrors, init=False)
-    _mean_hold: float | None = attrs.field(default=None, init=False)
+    _holding: Holding = attrs.field(factory=Holding, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._fleet = Fleet(self._missed_allowed, self._quarantine)
-        self._granting = Granting(self._policy, self._random, self._fleet, self._queue)
+        self._granting = granting_by(self._policy, self._random, self._fleet, self._queue)
+        self._fleet.on_forgotten = self._granting.forget
 
     # Agents.
 
@@ -70,6 +69,8 @@ class Scheduler:
         """An agent reports; a new one joins."""
         before = self._fleet.at(report.external)
         doubt = None if before is None else before.doubt
+        if before is not None:
+            self._granting.hears(before, report)
         notes = self._fleet.hear(agent_id, report, now)
         outcome = self._outcome(now, notes)
         if before is not None and before.doubt != doubt:
@@ -77,15 +78,8 @@ class Scheduler:
         return outcome
 
     def in_use(self, agent_id: str) -> int:
-        """Slots that clients of ours have in use at an agent's llama-server, or may have.
-
-        0 when nobody has that id, or has it no more.
-        """
-        try:
-            upstream = self._fleet.find(agent_id)
-        except NoSuchAgent:
-            return 0
-        return upstream.in_flight + upstream.client_left
+        """See `Fleet.in_use`."""
+        return self._fleet.in_use(agent_id)
 
     def leave(self, agent_id: str, now: float) -> Outcome:
         """An agent says goodbye: forgotten at once; its running answers finish.
@@ -93,9 +87,8 @@ class Scheduler:
         :raises NoSuchAgent: nobody has that id.
         """
         upstream = self._fleet.find(agent_id)
-        notes = [note("forgotten", upstream, "its agent has left")]
         self._fleet.forget(upstream)
-        return self._outcome(now, notes)
+        return self._outcome(now, [note("forgotten", upstream, "its agent has left")])
 
     def drain(self, agent_id: str, draining: bool, now: float) -> Outcome:
         """No new requests there, or again.
@@ -103,8 +96,7 @@ class Scheduler:
         :raises NoSuchAgent: nobody has that id.
         """
         upstream = self._fleet.find(agent_id)
-        before = upstream.state
-        upstream.draining = draining
+        before, upstream.draining = upstream.state, draining
         self._fleet.index(upstream)
         return self._outcome(now, self._fleet.told(upstream, before))
 
@@ -158,12 +150,17 @@ class Scheduler:
         for waiter in waiters:
             self._queue.leave(waiter)
 
-    def release(self, lease: Lease, now: float) -> Outcome:
-        """A request has ended and its slots are free."""
-        outcome = self._end(lease, now, client_left=False)
-        held, mean = now - lease.granted_at, self._mean_hold
-        self._mean_hold = held if mean is None else 0.95 * mean + 0.05 * held
-        return outcome
+    def answers(self, lease: Lease, now: float) -> None:
+        """The answer to a request has begun to come."""
+        self._granting.answers(lease, now)
+
+    def release(self, lease: Lease, now: float, facts: Facts | None = None) -> Outcome:
+        """A request has ended and its slots are free.
+
+        :param facts: what its answer said.
+        """
+        self._holding.learn(now - lease.granted_at)
+        return self._end(lease, now, client_left=False, facts=facts, used=True)
 
     def fault(
         self,
@@ -180,13 +177,15 @@ class Scheduler:
         :param cause: tells the request from others; None: it is like no other.
         :param problem: what happened, in words.
         :param lease: it ends.
-        :param waiter: it goes back to its place in line; there is always room for it.
+        :param waiter: it goes back to its place in line, where there is always room for it.
         """
         before = upstream.state
         upstream.error = problem
         if fault != "error" or not self._errors.is_its_own(cause, str(upstream.address)):
             alone = not any(u.healthy for u in self._fleet.upstreams if u is not upstream)
             upstream.trust.fault(fault, cause, now, alone=alone)
+        if fault != "error":
+            self._granting.lost(upstream)
         if waiter is not None:
             self._queue.enter(waiter)
         notes = [] if upstream.forgotten else self._fleet.told(upstream, before, problem)
@@ -227,7 +226,8 @@ class Scheduler:
     @property
     def next_event(self) -> float | None:
         """When `pass_time` must be called at the latest; None: never."""
-        return self._fleet.next_event
+        due, event = self._granting.due, self._fleet.next_event
+        return event if due is None or (event is not None and event < due) else due
 
     def pass_time(self, now: float) -> Outcome:
         """Do what is due."""
@@ -265,21 +265,25 @@ class Scheduler:
 
     def retry_after(self) -> int:
         """Whole seconds after which a slot is likely, from how long requests held theirs."""
-        total = sum(u.total for u in self._fleet.upstreams if u.healthy)
-        if self._mean_hold is None or not total:
-            return RETRY_AFTER_UNKNOWN
-        wait = self._mean_hold * (len(self._queue) + 1) / total
-        return max(1, min(RETRY_AFTER_MOST, math.ceil(wait)))
+        slots = sum(u.total for u in self._fleet.upstreams if u.healthy)
+        return self._holding.retry_after(len(self._queue), slots)
 
     # Inside.
 
     def _end(
-        self, lease: Lease, now: float, client_left: bool, notes: list[Note] | None = None
+        self,
+        lease: Lease,
+        now: float,
+        client_left: bool,
+        notes: list[Note] | None = None,
+        facts: Facts | None = None,
+        used: bool = False,
     ) -> Outcome:
         if lease.ended:
             raise ValueError("this lease was given back before")
         upstream = lease.upstream
         upstream.give_back(lease, now, client_left=client_left)
+        self._granting.ended(lease, now, facts, used=used)
         if upstream.forgotten:
             self._fleet.drop_if_over(upstream)
         else:

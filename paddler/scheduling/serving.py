@@ -67,6 +67,13 @@ class Servers:
             self.awake = JoinedIdle(tuple(kind.awake for kind in self.kinds))
             self.asleep = JoinedIdle(tuple(kind.asleep for kind in self.kinds))
 
+    def __len__(self) -> int:
+        return sum(len(kind.upstreams) for kind in self.kinds)
+
+    def have(self, upstream: Upstream) -> bool:
+        """Whether an upstream is one of them."""
+        return any(upstream in kind.upstreams for kind in self.kinds)
+
     @property
     def upstreams(self) -> Iterator[Upstream]:
         """Each of them, with room or without."""

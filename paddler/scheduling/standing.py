@@ -1,0 +1,196 @@
+"""How upstreams stand at one moment, as far as it matters for who gets a slot there."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+
+import attrs
+
+from paddler.scheduling.heads import Heads, Seen
+from paddler.scheduling.idle import Idle
+from paddler.scheduling.pace import Paces
+from paddler.scheduling.serving import Servers
+from paddler.scheduling.slots import Upstream
+
+__all__ = ["Price", "Round", "Stand"]
+
+#: Upstreams of which each is looked at; of more, only those that have the prompt and the idlest.
+FEW = 32
+IDLEST = 8
+#: Seconds that waking one takes.
+WAKING = 2.0
+
+
+@attrs.define(eq=False)
+class Stand:
+    """One upstream.
+
+    :param free: slots that can be granted.
+    :param busy: slots that are taken.
+    :param speed: tokens of a prompt that it evaluates in a second.
+    :param rate: requests that it ends in a second when it is full.
+    :param back: seconds until it has evaluated what it was sent.
+    :ivar line: seconds for which those wait already that had better wait for it.
+    """
+
+    upstream: Upstream
+    free: int
+    busy: int
+    speed: float
+    rate: float
+    back: float
+    line: float = 0.0
+
+    def has_room(self, weight: int) -> bool:
+        """Whether a request can be granted its slots."""
+        return self.free > 0 and self.free >= self.upstream.cost(weight)
+
+
+#: Seconds that a prompt costs everybody, and at which upstream.
+Price = tuple[float, Stand]
+
+
+@attrs.define(eq=False)
+class Round:
+    """One moment, in which everybody is looked at once.
+
+    :param now: when it is.
+    :param paces: how fast upstreams are.
+    :param random: decides between equals.
+    :ivar room: slots that can still be granted.
+    """
+
+    _now: float
+    _paces: Paces
+    _random: Random
+    room: int = attrs.field(default=0, init=False)
+    _stands: dict[Upstream, Stand] = attrs.field(factory=dict, init=False)
+    #: Whom to look at for every request, and how many requests all of them end in a second.
+    _candidates: dict[Servers, tuple[list[Stand], float]] = attrs.field(factory=dict, init=False)
+
+    def prices(
+        self, seen: Seen | None, servers: Servers, heads: Heads, waiting: int
+    ) -> list[Price]:
+        """What a prompt costs at each upstream that it may be sent to.
+
+        :param seen: who has how much of it; None: it has none.
+        :param waiting: how many wait for these upstreams.
+        """
+        candidates, rate = self._candidates_of(servers)
+        if seen is None:
+            return [(0.0, stand) for stand in candidates]
+        if len(servers) > FEW and seen.there:
+            candidates = candidates + self._holders(seen, servers, candidates)
+        share = waiting / rate if rate else 0.0
+        there, elsewhere = seen.there, seen.elsewhere
+        prices = []
+        for stand in candidates:
+            missing = there.get(stand.upstream)
+            if missing is None:
+                missing = elsewhere if seen.whole else heads.missing(seen, stand.upstream)
+            charged = 1 + stand.busy + share * stand.rate
+            prices.append(((charged * missing[0] + missing[1]) / stand.speed, stand))
+        return prices
+
+    def cheapest(
+        self, weight: int, prices: list[Price], *, with_room: bool = False
+    ) -> Stand | None:
+        """Where price and wait are least; between equals most idle slots decide, then chance.
+
+        :param with_room: look only at those that have room.
+        """
+        best: list[Stand] = []
+        least = (math.inf, 0)
+        for price, stand in prices:
+            if stand.free >= weight or stand.has_room(weight):
+                price += stand.back
+            elif with_room:
+                continue
+            else:
+                price += max(stand.back, weight / stand.rate) + stand.line
+            if price > least[0]:
+                continue
+            order = (price, -stand.free)
+            if order < least:
+                least, best = order, [stand]
+            elif order == least:
+                best.append(stand)
+        if len(best) > 1:
+            return best[self._random.randrange(len(best))]
+        return best[0] if best else None
+
+    def took(self, stand: Stand) -> None:
+        """Slots of an upstream were granted."""
+        upstream, free = stand.upstream, stand.free
+        stand.free = upstream.grantable
+        stand.busy = upstream.processing
+        stand.back = max(0.0, self._paces.of(upstream).until - self._now)
+        self.room += stand.free - free
+
+    def keep(self, upstream: Upstream) -> None:
+        """Nobody gets what an upstream has."""
+        stand = self._stands.get(upstream)
+        if stand is not None:
+            self.room -= stand.free
+            stand.free = 0
+
+    def _candidates_of(self, servers: Servers) -> tuple[list[Stand], float]:
+        found = self._candidates.get(servers)
+        if found is None:
+            stands = self._idlest(servers.awake, 0.0)
+            if not stands:
+                stands = self._idlest(servers.asleep, WAKING)
+            if len(servers) <= FEW:
+                for upstream in servers.upstreams:
+                    known = self._stands.get(upstream)
+                    if known is None and upstream.healthy and not upstream.asleep:
+                        stands.append(self._stand(upstream, 0, 0.0))
+                    elif known is not None and known not in stands:
+                        stands.append(known)
+            # Where not each is looked at, the others are as these.
+            rate = sum(stand.rate for stand in stands)
+            rate *= max(1.0, len(servers) / len(stands)) if stands else 0.0
+            found = self._candidates[servers] = stands, rate
+        return found
+
+    def _idlest(self, idle: Idle, more: float) -> list[Stand]:
+        """Those with most idle slots; among equals they are the first from anywhere on."""
+        stands: list[Stand] = []
+        for free, upstreams in idle.levels():
+            begin = self._random.randrange(len(upstreams))
+            for place in range(min(len(upstreams), IDLEST - len(stands))):
+                upstream = upstreams[(begin + place) % len(upstreams)]
+                stands.append(self._stands.get(upstream) or self._stand(upstream, free, more))
+            if len(stands) >= IDLEST:
+                break
+        return stands
+
+    def _holders(self, seen: Seen, servers: Servers, known: list[Stand]) -> list[Stand]:
+        """Those that have some of a prompt and are not known as candidates."""
+        stands = []
+        for upstream in seen.there:
+            stand = self._stands.get(upstream)
+            if stand is None:
+                if not servers.have(upstream):
+                    continue
+                free = upstream.grantable
+                if not free and not upstream.healthy:
+                    continue
+                stand = self._stand(upstream, free, 0.0)
+            if stand not in known:
+                stands.append(stand)
+        return stands
+
+    def _stand(self, upstream: Upstream, free: int, more: float) -> Stand:
+        paces, pace = self._paces, self._paces.of(upstream)
+        self.room += free
+        stand = self._stands[upstream] = Stand(
+            upstream,
+            free,
+            upstream.processing,
+            paces.speed(pace),
+            upstream.total / paces.hold(pace),
+            max(0.0, pace.until - self._now) + more,
+        )
+        return stand

@@ -1,0 +1,269 @@
+"""Slots for those who wait, by what each prompt would cost everybody where.
+
+Note [Toll]. A second of a prompt's evaluation keeps waiting the request itself, all that run on
+that server, whose tokens all but stop meanwhile, and that server's share of those who wait; so it
+is charged once for each of them. What other chats begin with too is charged once only, for the
+next of them profits from it; else all chats of one system prompt would lock onto the first servers
+that saw it. A request goes where price and wait are least in sum. Where that server is full it
+keeps waiting, though others are free, in a line that makes that server dearer for those
+behind it. Who would be served soonest is asked first.
+
+Note [Passed over]. Somebody who waits is passed over from the moment in which others have what it
+could have had: a later one got a slot, or one stayed free. From a bound on such waiters come
+first, as they arrived, each to the best server that is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+
+import attrs
+
+from paddler.facts import Facts
+from paddler.scheduling.caches import Held, loses_cache
+from paddler.scheduling.fleet import Fleet
+from paddler.scheduling.granting import Granting
+from paddler.scheduling.heads import Heads, Seen
+from paddler.scheduling.lines import Line, Waiter
+from paddler.scheduling.outcomes import Grant
+from paddler.scheduling.pace import Paces
+from paddler.scheduling.policies import IdleSlots, Policy
+from paddler.scheduling.slots import Lease, Upstream
+from paddler.scheduling.standing import Price, Round, Stand
+from paddler.scheduling.waiting import WaitingQueue
+from paddler.values import Report
+
+__all__ = ["Prefix", "Toll", "granting_by"]
+
+#: Waiters that are looked at for a slot.
+WINDOW = 64
+
+
+@attrs.frozen
+class Prefix:
+    """The policy: the server where the prompt costs everybody least.
+
+    :param fairness_bound: seconds for which a request may be passed over.
+    :param memory: the most bytes for what is known of prompts.
+    """
+
+    fairness_bound: float = 5.0
+    memory: int = 64 * 2**20
+
+
+@attrs.frozen(eq=False)
+class _Asking:
+    """Somebody who waits.
+
+    :param at: when it counts as having come: as much later as its prompt costs.
+    """
+
+    at: float
+    waiter: Waiter
+    line: Line
+    prices: list[Price]
+
+
+def _asked_at(asking: _Asking) -> tuple[float, int]:
+    return asking.at, asking.waiter.place
+
+
+def _place(asking: _Asking) -> int:
+    return asking.waiter.place
+
+
+def _price(price: Price) -> float:
+    return price[0]
+
+
+@attrs.define(eq=False)
+class _Running:
+    """A prompt that was sent.
+
+    :param answers: something of its answer has come.
+    """
+
+    held: Held | None
+    answers: bool = False
+
+
+class Toll(Granting):
+    """Finds room for waiters; those without prompts are granted as `IdleSlots` chooses.
+
+    :param settings: of the policy.
+    """
+
+    def __init__(self, settings: Prefix, random: Random, fleet: Fleet, queue: WaitingQueue) -> None:
+        super().__init__(IdleSlots(), random, fleet, queue)
+        self._bound = settings.fairness_bound
+        self.heads = Heads(settings.memory)
+        self.paces = Paces()
+        self._running: dict[Lease, _Running] = {}
+        self._due: float | None = None
+
+    @property
+    def due(self) -> float | None:
+        """See `Granting`: when somebody has been passed over for too long, with a slot free."""
+        return self._due if len(self._queue) else None
+
+    def grant_one(self, waiter: Waiter, now: float) -> Lease | None:
+        """See `Granting`; None also where it had better wait."""
+        if waiter.prompt is None:
+            return super().grant_one(waiter, now)
+        servers = self._fleet.kinds.servers(waiter.need)
+        round_ = Round(now, self.paces, self._random)
+        prices = round_.prices(self._seen(waiter), servers, self.heads, 0)
+        stand = round_.cheapest(waiter.weight, prices)
+        if stand is None or not stand.has_room(waiter.weight):
+            return None
+        return self._take(waiter, stand, round_, now)
+
+    def grant_all(self, now: float) -> list[Grant]:
+        """See `Granting`."""
+        self._due = None
+        lines = [line for line in self._queue.lines if self._has_room(line)]
+        if not lines:
+            return []
+        most = max(8, WINDOW // len(lines))
+        window = [(waiter, line) for line in lines for waiter in line.oldest(most)]
+        if all(waiter.prompt is None for waiter, _ in window):
+            return super().grant_all(now)
+        return self._grant(window, now)
+
+    def _grant(self, window: list[tuple[Waiter, Line]], now: float) -> list[Grant]:
+        round_ = Round(now, self.paces, self._random)
+        asking = []
+        for waiter, line in window:
+            servers = self._fleet.kinds.servers(line.need)
+            prices = round_.prices(self._seen(waiter), servers, self.heads, line.size)
+            if prices:
+                at = waiter.arrived_at + min(prices, key=_price)[0]
+                asking.append(_Asking(at, waiter, line, prices))
+        self._keep(asking, round_, now)
+        grants: list[Grant] = []
+        for overdue, one in self._in_order(asking, now):
+            if not round_.room:
+                break
+            waiter = one.waiter
+            stand = round_.cheapest(waiter.weight, one.prices, with_room=overdue)
+            if stand is None:
+                continue
+            if stand.has_room(waiter.weight):
+                self._queue.leave(waiter)
+                grants.append(Grant(waiter, self._take(waiter, stand, round_, now)))
+            elif not overdue:
+                stand.line += waiter.weight / stand.rate
+        self._note_passed([one.waiter for one in asking], grants, round_, now)
+        return grants
+
+    def _in_order(self, asking: list[_Asking], now: float) -> Iterator[tuple[bool, _Asking]]:
+        """Who is asked next: those first who have been passed over for too long."""
+        since = now - self._bound
+        passed = [a for a in asking if a.waiter.passed_at is not None]
+        for one in sorted(passed, key=_place):
+            if one.waiter.passed_at is not None and one.waiter.passed_at <= since:
+                yield True, one
+        for one in sorted(asking, key=_asked_at):
+            if one.waiter.waiting:
+                yield False, one
+
+    def _keep(self, asking: list[_Asking], round_: Round, now: float) -> None:
+        """Keep a server for each head that needs several slots and finds them nowhere."""
+        kept: list[Upstream] = []
+        for one in asking:
+            weight = one.waiter.weight
+            if weight == 1 or one.line.first() is not one.waiter:
+                continue
+            if not any(stand.has_room(weight) for _, stand in one.prices):
+                self._keep_for(one.line, one.waiter, kept, now)
+        for upstream in kept:
+            round_.keep(upstream)
+
+    def _note_passed(
+        self, waiters: list[Waiter], grants: list[Grant], round_: Round, now: float
+    ) -> None:
+        """Note who has been passed over, and when the first of them has been for too long."""
+        last = max((grant.waiter.place for grant in grants), default=-1)
+        for waiter in waiters:
+            if not waiter.waiting:
+                continue
+            if waiter.passed_at is None and (round_.room or waiter.place < last):
+                waiter.passed_at = now
+            if waiter.passed_at is not None and round_.room:
+                due = waiter.passed_at + self._bound
+                if due > now and (self._due is None or due < self._due):
+                    self._due = due
+
+    def _has_room(self, line: Line) -> bool:
+        """Somebody in a line may find a slot."""
+        servers = self._fleet.kinds.servers(line.need)
+        return any(True for _ in servers.awake.levels()) or any(
+            True for _ in servers.asleep.levels()
+        )
+
+    def _seen(self, waiter: Waiter) -> Seen | None:
+        """Who has how much of a waiter's prompt, as it is known since the last great change."""
+        if waiter.prompt is None:
+            return None
+        seen = waiter.seen
+        if seen is None or seen.generation != self.heads.generation:
+            seen = waiter.seen = self.heads.see(waiter.prompt)
+        return seen
+
+    def _take(self, waiter: Waiter, stand: Stand, round_: Round, now: float) -> Lease:
+        """Give a request its slots."""
+        upstream = stand.upstream
+        lease = upstream.take(waiter.weight, now)
+        self._fleet.index(upstream)
+        seen = self._seen(waiter)
+        if seen is not None:
+            self.paces.sent(upstream, sum(self.heads.missing(seen, upstream)), now)
+            self._running[lease] = _Running(self.heads.sent(seen, upstream))
+            waiter.seen = None
+        round_.took(stand)
+        return lease
+
+    # What is told.
+
+    def answers(self, lease: Lease, now: float) -> None:
+        """See `Granting`."""
+        running = self._running.get(lease)
+        if running is not None and not running.answers:
+            running.answers = True
+            self.paces.answers(lease.upstream, now)
+
+    def ended(self, lease: Lease, now: float, facts: Facts | None, *, used: bool) -> None:
+        """See `Granting`."""
+        self.answers(lease, now)
+        running = self._running.pop(lease, None)
+        upstream = lease.upstream
+        if used and not upstream.forgotten:
+            self.paces.ended(upstream, now - lease.granted_at)
+        if facts is not None and not upstream.forgotten:
+            self.paces.learn(upstream, facts)
+            if running is not None and running.held is not None:
+                self.heads.answered(running.held, facts)
+
+    def hears(self, upstream: Upstream, report: Report) -> None:
+        """See `Granting`."""
+        if loses_cache(upstream.report, report):
+            self.heads.forget(upstream)
+
+    def lost(self, upstream: Upstream) -> None:
+        """See `Granting`."""
+        self.heads.forget(upstream)
+
+    def forget(self, upstream: Upstream) -> None:
+        """See `Granting`."""
+        self.heads.forget(upstream)
+        self.paces.forget(upstream)
+
+
+def granting_by(
+    policy: Policy | Prefix, random: Random, fleet: Fleet, queue: WaitingQueue
+) -> Granting:
+    """What finds room for waiters by a policy."""
+    if isinstance(policy, Prefix):
+        return Toll(policy, random, fleet, queue)
+    return Granting(policy, random, fleet, queue)
