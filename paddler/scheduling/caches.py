@@ -48,7 +48,8 @@ class Held:
 
     :param size: its bytes.
     :param tokens: of the prompt; estimated until its answer says.
-    :param believed: tokens of it that were believed to be there when it was sent.
+    :param shared: those that other chats begin with too.
+    :param believed: tokens of its own that were believed to be there when it was sent.
     :param age: tokens that were used there since it had last been.
     :param number: later ones have higher ones.
     :ivar answered: tokens of its answer, which are kept with it.
@@ -60,6 +61,7 @@ class Held:
     session: int | None
     size: int
     tokens: float
+    shared: float
     believed: float
     age: float
     number: int

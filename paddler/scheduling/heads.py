@@ -145,7 +145,7 @@ class Heads:
         if cache is None:
             cache = self._caches[upstream] = Cache()
         depth = self._beginnings.depth(chain, upstream)
-        missing = sum(self._missing(seen, upstream, depth))
+        own, _ = self._missing(seen, upstream, depth)
         before = cache.ending(chain[depth]) if depth >= 0 else None
         tokens, age = prompt.size / self.bytes_per_token, 0.0
         if before is not None:
@@ -154,9 +154,18 @@ class Heads:
             tokens = before.tokens + max(0, prompt.size - before.size) / self.bytes_per_token
             self._take_out(cache, before)
         self._number += 1
-        believed = max(0.0, tokens - missing)
+        # Of what others begin with too, nothing can be told.
+        believed = max(0.0, tokens - seen.shared - own)
         held = Held(
-            upstream, chain, prompt.session, prompt.size, tokens, believed, age, self._number
+            upstream=upstream,
+            chain=chain,
+            session=prompt.session,
+            size=prompt.size,
+            tokens=tokens,
+            shared=seen.shared,
+            believed=believed,
+            age=age,
+            number=self._number,
         )
         self._beginnings.add(chain, upstream, 0 if before is None else depth + 1)
         if prompt.session is not None:
@@ -179,7 +188,8 @@ class Heads:
         cache.touch(held, tokens, facts.answered)
         self._all.move_to_end(held)
         if facts.evaluated is not None and held.believed >= TELLING:
-            gone = cache.judge(held, found=facts.cached >= held.believed / 4)
+            found = facts.cached - held.shared >= held.believed / 2
+            gone = cache.judge(held, found=found)
             for old in gone:
                 self._drop(cache, old)
             self.generation += bool(gone)
