@@ -87,7 +87,7 @@ def run(
     load: float,
     seed: int,
     chats: int = 1500,
-    worse: Worse = Worse(),  # noqa: B008
+    worse: Worse = Worse(),
 ) -> Result:
     """Simulate one run.
 

@@ -20,8 +20,12 @@ __all__ = ["TOKENS_KEPT", "Cache", "Held", "loses_cache"]
 #: Tokens that a llama-server is believed to keep at first: 8 GiB of an 8B model's.
 TOKENS_KEPT = 64_000.0
 LEAST_KEPT = 2_000.0
-#: Prompts in a row that were gone, after which all older ones are taken to be.
-GONE_IN_A_ROW = 3
+#: How much one at the edge changes that, and how many more may be gone there than elsewhere.
+STEP, MORE_AT_THE_EDGE = 0.15, 0.25
+#: How unlikely it must be that so many in a row were gone by chance, for a restart to be the reason.
+BY_CHANCE = 0.001
+#: The share of prompts that are gone by chance, at first and at least; how much the newest counts.
+GONE, GONE_LEAST, OF_GONE = 0.1, 0.02, 0.03
 #: Prompts that are looked through for how old one is.
 LOOKED_THROUGH = 500
 
@@ -87,7 +91,9 @@ class Cache:
     #: By their last hashes, the least recently used first.
     _held: OrderedDict[int, Held] = attrs.field(factory=OrderedDict, init=False)
     _sessions: dict[int, Held] = attrs.field(factory=dict, init=False)
-    _gone_in_a_row: int = attrs.field(default=0, init=False)
+    #: The share of prompts that were gone, and how likely the last ones in a row were by chance.
+    _gone: float = attrs.field(default=GONE, init=False)
+    _chance: float = attrs.field(default=1.0, init=False)
     _first_gone: int = attrs.field(default=0, init=False)
 
     def __len__(self) -> int:
@@ -146,18 +152,21 @@ class Cache:
 
         :returns: those that can't be there either.
         """
-        at_the_edge = held.age > self.room / 2
+        gone = self._gone
+        if held.age > self.room / 2:
+            # As many may be gone there as elsewhere, and some more.
+            expected = min(1.0, gone + MORE_AT_THE_EDGE)
+            step = STEP * (expected if found else expected - 1)
+            self.room = max(LEAST_KEPT, self.room * (1 + step))
+            return []
+        self._gone += OF_GONE * ((not found) - gone)
         if found:
-            self._gone_in_a_row = 0
-            if at_the_edge:
-                self.room *= 1.05
+            self._chance = 1.0
             return []
-        if at_the_edge:
-            self.room = max(LEAST_KEPT, self.room * 0.85)
-        if not self._gone_in_a_row:
+        if self._chance == 1.0:
             self._first_gone = held.number
-        self._gone_in_a_row += 1
-        if self._gone_in_a_row < GONE_IN_A_ROW:
+        self._chance *= max(GONE_LEAST, gone)
+        if self._chance > BY_CHANCE:
             return []
-        self._gone_in_a_row = 0
+        self._chance = 1.0
         return [old for old in self._held.values() if old.number < self._first_gone]
