@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from paddler.balancer.requests import Destination, Doors, destination, target_of, weigh
+from paddler.balancer.requests import (
+    Destination,
+    Doors,
+    Wishes,
+    destination,
+    named_in,
+    target_of,
+    wishes,
+)
 from paddler.errors import AdminEndpointDisabled, MalformedRequest, SlotsEndpointDisabled
 
 SLOT_PATHS = """/completion /completions /v1/completions /chat/completions /v1/chat/completions
@@ -57,10 +65,14 @@ class DestinationTests(SynchronousTestCase):
     def test_others(self) -> None:
         """What is no POST takes no slot; health is answered here."""
         for method in (b"GET", b"HEAD", b"OPTIONS", b"DELETE"):
-            self.assertIs(destination(method, "/v1/models", Doors()), Destination.ANY)
+            self.assertIs(destination(method, "/v1/responses", Doors()), Destination.ANY)
         for path in ("/health", "/v1/health"):
             self.assertIs(destination(b"GET", path, Doors()), Destination.HEALTH)
             self.assertIs(destination(b"OPTIONS", path, Doors()), Destination.ANY)
+        for path in ("/models", "/v1/models", "/v1/models/m", "/v1/models/org/m:Q4"):
+            self.assertIs(destination(b"GET", path, Doors()), Destination.MODELS)
+            self.assertIs(destination(b"HEAD", path, Doors()), Destination.MODELS)
+            self.assertIs(destination(b"OPTIONS", "/v1/models", Doors()), Destination.ANY)
 
     def test_closed(self) -> None:
         """What is closed is closed for every method that it is closed for, and no other path."""
@@ -76,7 +88,7 @@ class DestinationTests(SynchronousTestCase):
                 self.assertIn(path, str(error))
             self.assertIsNotNone(destination(b"GET", path, Doors(admin=True)))
         self.assertRaises(AdminEndpointDisabled, destination, b"POST", "/props", Doors())
-        for path in ("/props", "/models", "/v1/models", "/", "/slotsmachine", "/toolsmith"):
+        for path in ("/props", "/", "/slotsmachine", "/toolsmith"):
             self.assertIs(destination(b"GET", path, Doors()), Destination.ANY, path)
 
 
@@ -115,13 +127,13 @@ class WeightTests(SynchronousTestCase):
             ("/v1/messages", b'{"n":3}', 1),
             ("/infill", b'{"input_extra":[{}]}', 1),
         ):
-            self.assertEqual(weigh(path, body), (weight, body), body)
+            self.assertEqual(wishes(path, body), (Wishes(weight), body), body)
 
     def test_unreadable(self) -> None:
         """What can't be read takes one slot and is passed on as it is."""
         nested = b'{"prompt":' + b"[" * 100_000
         for body in (b"", b"{", b"[1]", b"3", b"\xff", b'{"a":"\xff"}', b"--form", nested):
-            self.assertEqual(weigh("/completion", body), (1, body))
+            self.assertEqual(wishes("/completion", body), (Wishes(), body))
 
     def test_id_slot(self) -> None:
         """`id_slot` goes, however it is written; the rest stays as it is."""
@@ -129,4 +141,30 @@ class WeightTests(SynchronousTestCase):
             b'{"id_slot":1,"a":1.50,"b":[ 1 ]}',
             b'{"a":1.50,"id\\u005fslot":-1,"b":[ 1 ]}',
         ):
-            self.assertEqual(weigh("/completion", body), (1, b'{"a":1.50,"b":[ 1 ]}'))
+            self.assertEqual(wishes("/completion", body), (Wishes(), b'{"a":1.50,"b":[ 1 ]}'))
+
+    def test_model(self) -> None:
+        """The model is what the body calls so at its top, if that is a text."""
+        for body, model in (
+            (b'{"model":"m"}', "m"),
+            (b'{"messages":[{"model":"x"}],"model" : "m\\u00e9\\"q"}', 'mé"q'),
+            (b'{"model":"a","model":"b"}', "b"),
+            (b'{"model":""}', ""),
+            (b'{"model":3}', None),
+            (b'{"model":null}', None),
+            (b'{"options":{"model":"x"},"prompt":"\\"model\\":\\"y\\""}', None),
+            (b'{"model":"\xff"}', None),
+        ):
+            self.assertEqual(wishes("/completion", body)[0].model, model, body)
+
+    def test_model_in_the_target(self) -> None:
+        """A query may name the model too."""
+        for uri, model in (
+            (b"/props?model=m", "m"),
+            (b"/props?a=1&model=m%2Fx+y", "m/x y"),
+            (b"/props?model=%C3%A9", "\u00e9"),
+            (b"/props?models=m", None),
+            (b"/props?model=", None),
+            (b"/props", None),
+        ):
+            self.assertEqual(named_in(target_of(uri)), model, uri)

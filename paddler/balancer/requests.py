@@ -9,8 +9,8 @@ from __future__ import annotations
 import posixpath
 import re
 from enum import Enum
-from typing import Any
-from urllib.parse import unquote_to_bytes
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 import attrs
 import msgspec
@@ -22,11 +22,14 @@ __all__ = [
     "SLOT_PATHS",
     "Destination",
     "Doors",
+    "MODEL",
     "Target",
+    "Wishes",
     "destination",
+    "named_in",
     "target_of",
-    "weigh",
-    "weighed",
+    "wishes",
+    "wishes_of",
 ]
 
 _COMPLETIONS = frozenset(("/completion", "/completions", "/v1/completions"))
@@ -46,6 +49,9 @@ _OTHERS = frozenset(
 _WITHOUT_SLOT = frozenset(("/tokenize", "/detokenize", "/apply-template"))
 _WITHOUT_SLOT_ENDINGS = ("/input_tokens", "/count_tokens")
 _HEALTH = frozenset(("/health", "/v1/health"))
+_MODELS = frozenset(("/models", "/v1/models"))
+#: Before the name of one model.
+MODEL = "/v1/models/"
 _ADMIN = frozenset(("/metrics", "/lora-adapters", "/tools", "/cors-proxy"))
 _ADMIN_BELOW = ("/slots/", "/models/", "/cvectors")
 _NUMBERS_BEGIN_WITH = tuple(b"%c" % sign for sign in b"-0123456789")
@@ -61,6 +67,7 @@ class Destination(Enum):
     SLOT = "to an upstream with room, by a lease"
     ANY = "to any healthy upstream"
     HEALTH = "nowhere: the balancer answers"
+    MODELS = "nowhere: the balancer knows all models"
 
 
 @attrs.frozen
@@ -120,6 +127,14 @@ def target_of(uri: bytes) -> Target:
     return Target("/" + posixpath.normpath(raw).lstrip("/"), sent)
 
 
+def named_in(target: Target) -> str | None:
+    """The model that a request target names, as a router-mode llama-server reads it."""
+    query = target.sent.partition(b"?")[2]
+    if b"model=" not in query:
+        return None
+    return dict(parse_qsl(query.decode("latin-1"), encoding="utf-8")).get("model")
+
+
 def destination(method: bytes, path: str, doors: Doors) -> Destination:
     """Where a request goes.
 
@@ -135,16 +150,31 @@ def destination(method: bytes, path: str, doors: Doors) -> Destination:
         path in _ADMIN or path.startswith(_ADMIN_BELOW) or (posts and path == "/props")
     ):
         raise AdminEndpointDisabled(path)
-    if path in _HEALTH and method in (b"GET", b"HEAD"):
-        return Destination.HEALTH
+    if method in (b"GET", b"HEAD"):
+        if path in _HEALTH:
+            return Destination.HEALTH
+        if path in _MODELS or path.startswith(MODEL):
+            return Destination.MODELS
     if not posts or path in _WITHOUT_SLOT or path.endswith(_WITHOUT_SLOT_ENDINGS):
         return Destination.ANY
     return Destination.SLOT
 
 
-class _Body(msgspec.Struct):
-    """The parts of a request body that say how many slots it takes, undecoded."""
+class Wishes(NamedTuple):
+    """What a request's body asks of the fleet.
 
+    :param weight: the slots that it will occupy.
+    :param model: the name of the model that it wants; None: it names none.
+    """
+
+    weight: int = 1
+    model: str | None = None
+
+
+class _Body(msgspec.Struct):
+    """The parts of a request body that matter here, undecoded."""
+
+    model: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     n: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     n_cmpl: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     prompt: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -158,10 +188,11 @@ class _Body(msgspec.Struct):
 _body_decoder = msgspec.json.Decoder(_Body)
 _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_text_decoder = msgspec.json.Decoder(str)
 
 
-def weigh(path: str, body: bytes) -> tuple[int, bytes]:
-    """The slots that a body will occupy, and the body as llama-server gets it.
+def wishes(path: str, body: bytes) -> tuple[Wishes, bytes]:
+    """What a body asks for, and the body as llama-server gets it.
 
     `n` answers to each of several prompts take a slot each. `id_slot` is taken out: it would
     pin the request to a slot that may be busy while others are idle. A body that can't be read
@@ -170,30 +201,42 @@ def weigh(path: str, body: bytes) -> tuple[int, bytes]:
     try:
         fields = _body_decoder.decode(body.removeprefix(BOM))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return 1, body
+        return Wishes(), body
     if fields.id_slot is not msgspec.UNSET:
         rest = _fields_decoder.decode(body.removeprefix(BOM))
         del rest["id_slot"]
         body = msgspec.json.encode(rest)
-    answers = max(_number(fields.n), _number(fields.n_cmpl))
-    if path in _COMPLETIONS:
-        return answers * _prompts(fields.prompt), body
-    if path in _CHATS:
-        return answers, body
-    if path in _EMBEDDINGS:
-        return max(_prompts(fields.input), _prompts(fields.content)), body
-    if path in _RERANKS:
-        return max(_items(fields.documents), _items(fields.texts)), body
-    return 1, body
+    return Wishes(_weight(path, fields), _text(fields.model)), body
 
 
-def weighed(path: str, body: Any) -> tuple[int, Any]:
-    """`weigh` for an `IBody`, which is not read where it can't matter."""
+def wishes_of(path: str, body: Any) -> tuple[Wishes, Any]:
+    """`wishes` for an `IBody`, which is not read where it can't matter."""
     if not body.may_be_json_object():
-        return 1, body
+        return Wishes(), body
     read = body.read()
-    weight, sent = weigh(path, read)
-    return weight, body if sent is read else body.replaced(sent)
+    found, sent = wishes(path, read)
+    return found, body if sent is read else body.replaced(sent)
+
+
+def _weight(path: str, fields: _Body) -> int:
+    if path in _CHATS or path in _COMPLETIONS:
+        answers = max(_number(fields.n), _number(fields.n_cmpl))
+        return answers if path in _CHATS else answers * _prompts(fields.prompt)
+    if path in _EMBEDDINGS:
+        return max(_prompts(fields.input), _prompts(fields.content))
+    if path in _RERANKS:
+        return max(_items(fields.documents), _items(fields.texts))
+    return 1
+
+
+def _text(raw: msgspec.Raw | msgspec.UnsetType) -> str | None:
+    """A text; None where it is none."""
+    if raw is msgspec.UNSET:
+        return None
+    try:
+        return _text_decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _number(raw: msgspec.Raw | msgspec.UnsetType) -> int:

@@ -113,6 +113,11 @@ class Line:
                 best = row[0]
         return None if best is None else best[2]
 
+    @property
+    def waiters(self) -> list[Waiter]:
+        """All of them, in no order."""
+        return [entry[2] for row in self._rows.values() for entry in row if _alive(entry)]
+
     def _clear_top(self, number: int) -> None:
         """Keep a living waiter on top of a row, and no empty row."""
         row = self._rows[number]

@@ -12,7 +12,6 @@ never touch it. So what is in flight is exactly what was promised, whatever agen
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from random import Random
 
@@ -21,25 +20,21 @@ import attrs
 from paddler.errors import NoSuchAgent, QueueFull
 from paddler.scheduling.fleet import Fleet
 from paddler.scheduling.granting import Granting
-from paddler.scheduling.lines import Waiter
+from paddler.scheduling.lines import ANYTHING, Need, Waiter
 from paddler.scheduling.notes import Note, note
-from paddler.scheduling.outcomes import NOTHING, Outcome
+from paddler.scheduling.observed import Observed
+from paddler.scheduling.outcomes import NOTHING, Outcome, Refusal
 from paddler.scheduling.policies import Policy
-from paddler.scheduling.slots import Lease, State, Upstream
+from paddler.scheduling.routing import Routing
+from paddler.scheduling.slots import Lease, Upstream
 from paddler.scheduling.trust import FastErrors, Fault
-from paddler.scheduling.views import AgentView, FleetView, QueueView, fleet_view, view_of
-from paddler.scheduling.waiting import WaitingQueue
 from paddler.values import Report
 
 __all__ = ["Scheduler"]
 
-#: Seconds that a client is told to wait when nothing is known of how long requests take.
-RETRY_AFTER_UNKNOWN = 5
-RETRY_AFTER_MOST = 60
-
 
 @attrs.define(eq=False)
-class Scheduler:
+class Scheduler(Observed):
     """Upstreams, leases and waiters.
 
     :param policy: chooses among upstreams with room.
@@ -47,6 +42,7 @@ class Scheduler:
     :param waiting_limit: the most requests that may wait.
     :param missed_allowed: reports an agent may miss before it is stale.
     :param quarantine: seconds that an upstream which keeps failing is left out.
+    :param routing: where models' names lead.
     """
 
     _policy: Policy
@@ -54,11 +50,9 @@ class Scheduler:
     _waiting_limit: int
     _missed_allowed: int
     _quarantine: float = 10.0
-    _fleet: Fleet = attrs.field(init=False)
-    _queue: WaitingQueue = attrs.field(factory=WaitingQueue, init=False)
+    _routing: Routing = attrs.field(factory=Routing)
     _granting: Granting = attrs.field(init=False)
     _errors: FastErrors = attrs.field(factory=FastErrors, init=False)
-    _mean_hold: float | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._fleet = Fleet(self._missed_allowed, self._quarantine)
@@ -70,10 +64,16 @@ class Scheduler:
         """An agent reports; a new one joins."""
         before = self._fleet.at(report.external)
         doubt = None if before is None else before.doubt
+        kinds, version = self._fleet.kinds, self._fleet.kinds.version
         notes = self._fleet.hear(agent_id, report, now)
+        refused: tuple[Refusal, ...] = ()
+        if kinds.version != version:
+            self._routing.heard(report, now)
+            refused = self._routing.judge(self._queue, kinds, now)
         outcome = self._outcome(now, notes)
-        if before is not None and before.doubt != doubt:
-            return attrs.evolve(outcome, doubted=(before,))
+        doubted = (before,) if before is not None and before.doubt != doubt else ()
+        if refused or doubted:
+            return attrs.evolve(outcome, refused=refused, doubted=doubted)
         return outcome
 
     def in_use(self, agent_id: str) -> int:
@@ -108,11 +108,27 @@ class Scheduler:
         self._fleet.index(upstream)
         return self._outcome(now, self._fleet.told(upstream, before))
 
-    def any_healthy(self) -> Upstream | None:
-        """An upstream for a request that needs no slot."""
-        return self._fleet.any_healthy(self._random)
+    def any_healthy(self, model: str | None, now: float) -> Upstream | None:
+        """An upstream for a request that needs no slot and never waits.
+
+        :param model: the name of the model that it wants; None: it names none.
+        :raises ModelNotFound: there is no such model.
+        """
+        found = self._fleet.any_healthy(self.need(model, now), self._random)
+        if found is None and model not in self._routing.known:
+            # Nobody has served it so far, and others may do.
+            return self._fleet.any_healthy(ANYTHING, self._random)
+        return found
 
     # Requests.
+
+    def need(self, model: str | None, now: float) -> Need:
+        """What a request for a model needs.
+
+        :param model: the name that it gives; None: it gives none.
+        :raises ModelNotFound: nobody has ever served it, and it may not go elsewhere.
+        """
+        return self._routing.need(model, self._fleet.kinds, now)
 
     def request(self, waiter: Waiter, now: float) -> Outcome:
         """A request wants slots: granted now, or it waits.
@@ -227,49 +243,18 @@ class Scheduler:
     @property
     def next_event(self) -> float | None:
         """When `pass_time` must be called at the latest; None: never."""
-        return self._fleet.next_event
+        events = self._fleet.next_event, self._routing.judges_at(self._queue)
+        return min((at for at in events if at is not None), default=None)
 
     def pass_time(self, now: float) -> Outcome:
         """Do what is due."""
         notes, doubted = self._fleet.pass_time(now)
-        return attrs.evolve(self._outcome(now, notes), doubted=tuple(doubted))
-
-    # Views.
-
-    def agents(self) -> tuple[AgentView, ...]:
-        """All agents, in the order they came."""
-        return tuple(map(view_of, self._fleet.upstreams))
-
-    def queue(self, now: float) -> QueueView:
-        """The buffer."""
-        first = self._queue.first()
-        oldest = 0.0 if first is None else max(0.0, now - first.arrived_at)
-        return QueueView(len(self._queue), 0, oldest, self._waiting_limit)
-
-    @property
-    def ever_buffered(self) -> int:
-        """How many requests have ever sat in the buffer; one that is granted at once does not."""
-        return self._queue.ever_stayed
-
-    def count_buffered(self) -> int:
-        """How many sat in the buffer at any time since this was last asked."""
-        return self._queue.count_stayed()
-
-    def fleet(self) -> FleetView:
-        """All agents together."""
-        return fleet_view(self._fleet.upstreams, len(self._queue))
-
-    def states(self) -> dict[str, State]:
-        """All agents' names, and what state each is in."""
-        return {upstream.name: upstream.state for upstream in self._fleet.upstreams}
-
-    def retry_after(self) -> int:
-        """Whole seconds after which a slot is likely, from how long requests held theirs."""
-        total = sum(u.total for u in self._fleet.upstreams if u.healthy)
-        if self._mean_hold is None or not total:
-            return RETRY_AFTER_UNKNOWN
-        wait = self._mean_hold * (len(self._queue) + 1) / total
-        return max(1, min(RETRY_AFTER_MOST, math.ceil(wait)))
+        refused: tuple[Refusal, ...] = ()
+        judged_at = self._routing.judges_at(self._queue)
+        if judged_at is not None and now >= judged_at:
+            refused = self._routing.judge(self._queue, self._fleet.kinds, now)
+        outcome = self._outcome(now, notes)
+        return attrs.evolve(outcome, doubted=tuple(doubted), refused=refused)
 
     # Inside.
 

@@ -22,28 +22,33 @@ __all__ = ["Kind", "Kinds", "Servers"]
 #: Needs of which it is remembered what serves them.
 REMEMBERED = 4096
 
-_Key = tuple[tuple[str, ...], int | None]
+#: The names of each model, and what a context holds.
+_Key = tuple[tuple[tuple[str, ...], ...], int | None]
 
 
 @attrs.define(eq=False)
 class Kind:
     """Upstreams that serve the same models, with contexts of the same size.
 
-    :param models: the names of what they serve.
+    :param models: the names of each of them, its id first.
     :param n_ctx: tokens that a slot's context holds; None: not known.
     """
 
-    models: frozenset[str]
+    models: tuple[tuple[str, ...], ...]
     n_ctx: int | None
+    names: frozenset[str] = attrs.field(init=False)
     upstreams: dict[Upstream, None] = attrs.field(factory=dict, init=False)
     #: Idle slots of awake upstreams, and of sleeping ones, which a request has to wake first.
     awake: IdleIndex = attrs.field(factory=IdleIndex, init=False)
     asleep: IdleIndex = attrs.field(factory=IdleIndex, init=False)
 
+    def __attrs_post_init__(self) -> None:
+        self.names = frozenset(chain.from_iterable(self.models))
+
     def serves(self, need: Need) -> bool:
         """Whether they are of use to a request with that need."""
         model, n_ctx = need
-        if model is not None and model not in self.models:
+        if model is not None and model not in self.names:
             return False
         return self.n_ctx is None or n_ctx <= self.n_ctx
 
@@ -80,6 +85,30 @@ class Kinds:
     _kinds: dict[_Key, Kind] = attrs.field(factory=dict, init=False)
     _of: dict[Upstream, tuple[_Key, Kind]] = attrs.field(factory=dict, init=False)
     _servers: dict[Need, Servers] = attrs.field(factory=dict, init=False)
+    #: Another whenever an upstream is new, or serves something else than before.
+    version: int = attrs.field(default=0, init=False)
+
+    @property
+    def some(self) -> bool:
+        """There are upstreams."""
+        return bool(self._kinds)
+
+    @property
+    def ids(self) -> Iterator[str]:
+        """The id of each model that is served, once."""
+        models = chain.from_iterable(kind.models for kind in self._kinds.values())
+        return iter(dict.fromkeys(names[0] for names in models))
+
+    @property
+    def one_model(self) -> bool:
+        """All that is served has a name in common; also where it is not known what is."""
+        models = list(chain.from_iterable(kind.models for kind in self._kinds.values()))
+        return not models or bool(frozenset(models[0]).intersection(*models[1:]))
+
+    @property
+    def reports(self) -> Iterator[Report]:
+        """A report of each kind."""
+        return (next(iter(kind.upstreams)).report for kind in self._kinds.values())
 
     def put(self, upstream: Upstream) -> None:
         """An upstream is new, or what it serves may be other than before."""
@@ -91,10 +120,11 @@ class Kinds:
             self.take_out(upstream)
         kind = self._kinds.get(key)
         if kind is None:
-            kind = self._kinds[key] = Kind(frozenset(key[0]), key[1])
+            kind = self._kinds[key] = Kind(*key)
             self._servers.clear()
         kind.upstreams[upstream] = None
         self._of[upstream] = key, kind
+        self.version += 1
 
     def take_out(self, upstream: Upstream) -> None:
         """An upstream is no more; nothing happens when it was not here."""
@@ -133,4 +163,4 @@ class Kinds:
 
 
 def _key_of(report: Report) -> _Key:
-    return report.models, report.n_ctx
+    return tuple(model.names for model in report.served), report.n_ctx
