@@ -7,11 +7,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from paddler.balancer.requests import (
     Destination,
     Doors,
-    Wishes,
     destination,
     named_in,
     target_of,
-    wishes,
 )
 from paddler.errors import AdminEndpointDisabled, MalformedRequest, SlotsEndpointDisabled
 
@@ -50,6 +48,18 @@ class TargetTests(SynchronousTestCase):
         odd = (b"/slots#x", b"/metrics#", b"/%u0073lots", b"/%", b"/a%2", b"/a?b#c")
         for uri in (b"*", b"host:80", b"ftp://h/a", b"", b"a/b", *odd):
             self.assertRaises(MalformedRequest, target_of, uri)
+
+    def test_model_in_the_target(self) -> None:
+        """A query may name the model too."""
+        for uri, model in (
+            (b"/props?model=m", "m"),
+            (b"/props?a=1&model=m%2Fx+y", "m/x y"),
+            (b"/props?model=%C3%A9", "\u00e9"),
+            (b"/props?models=m", None),
+            (b"/props?model=", None),
+            (b"/props", None),
+        ):
+            self.assertEqual(named_in(target_of(uri)), model, uri)
 
 
 class DestinationTests(SynchronousTestCase):
@@ -90,81 +100,3 @@ class DestinationTests(SynchronousTestCase):
         self.assertRaises(AdminEndpointDisabled, destination, b"POST", "/props", Doors())
         for path in ("/props", "/", "/slotsmachine", "/toolsmith"):
             self.assertIs(destination(b"GET", path, Doors()), Destination.ANY, path)
-
-
-class WeightTests(SynchronousTestCase):
-    """How many slots a body takes."""
-
-    def test_weights(self) -> None:
-        """As many as answers times prompts, inputs or documents."""
-        for path, body, weight in (
-            ("/completion", b'{"prompt":"a"}', 1),
-            ("/completion", b'{"prompt":["a","b","c"]}', 3),
-            ("/completion", b'{"prompt":["a","b"],"n":3}', 6),
-            ("/v1/completions", b'{"prompt" : [ [1,2], "b" ] }', 2),
-            ("/completion", b'{"prompt":[1,2,3]}', 1),
-            ("/completion", b'{"prompt":[-1]}', 1),
-            ("/completion", b'{"prompt":["a",3,"b"]}', 1),
-            ("/completion", b'{"prompt":[]}', 1),
-            ("/completion", b'{"prompt":{"prompt_string":"a"}}', 1),
-            ("/completion", b'{"prompt":null}', 1),
-            ("/v1/chat/completions", b'{"n":4,"prompt":["a","b"]}', 4),
-            ("/v1/chat/completions", b'{"n_cmpl":2}', 2),
-            ("/v1/chat/completions", b'{"n":2.0}', 2),
-            ("/v1/chat/completions", b'{"n":2.5}', 1),
-            ("/v1/chat/completions", b" " * 99 + b'{"n":2}', 2),
-            ("/v1/chat/completions", b'\xef\xbb\xbf{"n":2}', 2),
-            ("/v1/chat/completions", b'{"n":0}', 1),
-            ("/v1/chat/completions", b'{"n":-2}', 1),
-            ("/v1/chat/completions", b'{"n":"3"}', 1),
-            ("/v1/chat/completions", b'{"n":null}', 1),
-            ("/v1/chat/completions", b'{"n":99999999999999999999}', 1),
-            ("/v1/embeddings", b'{"input":["a","b"]}', 2),
-            ("/embedding", b'{"content":["a","b","c"]}', 3),
-            ("/v1/embeddings", b'{"input":[1,2,3]}', 1),
-            ("/v1/rerank", b'{"query":"q","documents":["a","b"]}', 2),
-            ("/rerank", b'{"query":"q","texts":["a","b","c"]}', 3),
-            ("/v1/messages", b'{"n":3}', 1),
-            ("/infill", b'{"input_extra":[{}]}', 1),
-        ):
-            self.assertEqual(wishes(path, body), (Wishes(weight), body), body)
-
-    def test_unreadable(self) -> None:
-        """What can't be read takes one slot and is passed on as it is."""
-        nested = b'{"prompt":' + b"[" * 100_000
-        for body in (b"", b"{", b"[1]", b"3", b"\xff", b'{"a":"\xff"}', b"--form", nested):
-            self.assertEqual(wishes("/completion", body), (Wishes(), body))
-
-    def test_id_slot(self) -> None:
-        """`id_slot` goes, however it is written; the rest stays as it is."""
-        for body in (
-            b'{"id_slot":1,"a":1.50,"b":[ 1 ]}',
-            b'{"a":1.50,"id\\u005fslot":-1,"b":[ 1 ]}',
-        ):
-            self.assertEqual(wishes("/completion", body), (Wishes(), b'{"a":1.50,"b":[ 1 ]}'))
-
-    def test_model(self) -> None:
-        """The model is what the body calls so at its top, if that is a text."""
-        for body, model in (
-            (b'{"model":"m"}', "m"),
-            (b'{"messages":[{"model":"x"}],"model" : "m\\u00e9\\"q"}', 'mé"q'),
-            (b'{"model":"a","model":"b"}', "b"),
-            (b'{"model":""}', ""),
-            (b'{"model":3}', None),
-            (b'{"model":null}', None),
-            (b'{"options":{"model":"x"},"prompt":"\\"model\\":\\"y\\""}', None),
-            (b'{"model":"\xff"}', None),
-        ):
-            self.assertEqual(wishes("/completion", body)[0].model, model, body)
-
-    def test_model_in_the_target(self) -> None:
-        """A query may name the model too."""
-        for uri, model in (
-            (b"/props?model=m", "m"),
-            (b"/props?a=1&model=m%2Fx+y", "m/x y"),
-            (b"/props?model=%C3%A9", "\u00e9"),
-            (b"/props?models=m", None),
-            (b"/props?model=", None),
-            (b"/props", None),
-        ):
-            self.assertEqual(named_in(target_of(uri)), model, uri)

@@ -23,14 +23,8 @@ from twisted.python.failure import Failure
 from paddler.balancer.attempts import Attempt
 from paddler.balancer.ending import Ending
 from paddler.balancer.faults import fault_in_answer, fault_of
-from paddler.balancer.requests import (
-    Destination,
-    Target,
-    destination,
-    named_in,
-    target_of,
-    wishes_of,
-)
+from paddler.balancer.requests import Destination, Target, destination, named_in, target_of
+from paddler.balancer.wishes import wishes_of
 from paddler.errors import NoUpstream, PaddlerError, Stopping, UpstreamFailed, UpstreamTruncated
 from paddler.headers import cross_origin, forwarded
 from paddler.scheduling.lines import Waiter
@@ -76,7 +70,7 @@ class Exchange(Ending):
     def _begin_at(self, target: Target, goes_to: Destination) -> None:
         """Serve it at an upstream."""
         self._target = target.sent
-        wishes, self._body = wishes_of(target.path, self.request.body)
+        wishes, self._body = wishes_of(target.path, self.request.body, self.request.pairs)
         if goes_to is Destination.ANY:
             self._model = wishes.model or named_in(target)
             self._send_to_any()
