@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 
 from paddler.balancer.readable import Readable
 from paddler.errors import QueueFull, Stopping, WaitedTooLong
-from paddler.scheduling.lines import Waiter
+from paddler.scheduling.lines import ANYTHING, Waiter
 from paddler.scheduling.notes import Note
 from paddler.scheduling.outcomes import NOTHING, Grant, Outcome, Refusal
 from paddler.scheduling.slots import Lease, Upstream
@@ -60,7 +60,7 @@ class Admission(Readable):
         :raises ModelNotFound: there is no such model.
         """
         now = self._clock.seconds()
-        return Waiter(weight, now, self._scheduler.need(model, now))
+        return Waiter(weight, now, self._scheduler.need(model, now) if model else ANYTHING)
 
     def at_once(self, waiter: Waiter) -> Lease | None:
         """Slots for a request that need not wait; None: `acquire` has them, or an error."""

@@ -36,6 +36,7 @@ class Kind:
 
     models: tuple[tuple[str, ...], ...]
     n_ctx: int | None
+    key: _Key = attrs.field(init=False)
     names: frozenset[str] = attrs.field(init=False)
     upstreams: dict[Upstream, None] = attrs.field(factory=dict, init=False)
     #: Idle slots of awake upstreams, and of sleeping ones, which a request has to wake first.
@@ -43,6 +44,7 @@ class Kind:
     asleep: IdleIndex = attrs.field(factory=IdleIndex, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.key = self.models, self.n_ctx
         self.names = frozenset(chain.from_iterable(self.models))
 
     def serves(self, need: Need) -> bool:
@@ -83,7 +85,7 @@ class Kinds:
     """The kinds of upstreams that there are."""
 
     _kinds: dict[_Key, Kind] = attrs.field(factory=dict, init=False)
-    _of: dict[Upstream, tuple[_Key, Kind]] = attrs.field(factory=dict, init=False)
+    _kind_of: dict[Upstream, Kind] = attrs.field(factory=dict, init=False)
     _servers: dict[Need, Servers] = attrs.field(factory=dict, init=False)
     #: Another whenever an upstream is new, or serves something else than before.
     version: int = attrs.field(default=0, init=False)
@@ -113,9 +115,9 @@ class Kinds:
     def put(self, upstream: Upstream) -> None:
         """An upstream is new, or what it serves may be other than before."""
         key = _key_of(upstream.report)
-        before = self._of.get(upstream)
+        before = self._kind_of.get(upstream)
         if before is not None:
-            if before[0] == key:
+            if before.key == key:
                 return
             self.take_out(upstream)
         kind = self._kinds.get(key)
@@ -123,24 +125,24 @@ class Kinds:
             kind = self._kinds[key] = Kind(*key)
             self._servers.clear()
         kind.upstreams[upstream] = None
-        self._of[upstream] = key, kind
+        self._kind_of[upstream] = kind
         self.version += 1
 
     def take_out(self, upstream: Upstream) -> None:
         """An upstream is no more; nothing happens when it was not here."""
-        if upstream not in self._of:
+        kind = self._kind_of.pop(upstream, None)
+        if kind is None:
             return
-        key, kind = self._of.pop(upstream)
         kind.awake.put(upstream, 0)
         kind.asleep.put(upstream, 0)
         del kind.upstreams[upstream]
         if not kind.upstreams:
-            del self._kinds[key]
+            del self._kinds[kind.key]
             self._servers.clear()
 
     def index(self, upstream: Upstream) -> None:
         """Keep the indexes of idle slots true after a change."""
-        kind, idle = self._of[upstream][1], upstream.grantable
+        kind, idle = self._kind_of[upstream], upstream.grantable
         awake, asleep = (0, idle) if upstream.report.sleeping else (idle, 0)
         kind.awake.put(upstream, awake)
         if asleep or len(kind.asleep):
@@ -148,8 +150,8 @@ class Kinds:
 
     def serve(self, upstream: Upstream, need: Need) -> bool:
         """Whether an upstream can serve a need."""
-        of = self._of.get(upstream)
-        return of is not None and of[1].serves(need)
+        kind = self._kind_of.get(upstream)
+        return kind is not None and kind.serves(need)
 
     def servers(self, need: Need) -> Servers:
         """What can serve a need."""
