@@ -15,6 +15,7 @@ __all__ = [
     "MalformedReport",
     "MalformedRequest",
     "MethodNotAllowed",
+    "ModelNotFound",
     "NoConnection",
     "NoSuchAgent",
     "NoSuchPage",
@@ -73,6 +74,28 @@ class WaitedTooLong(PaddlerError):
 
     def __str__(self) -> str:
         return f"no slot became free within {self.seconds:g} s"
+
+
+#: Names that a person is told of at most.
+_TOLD = 20
+
+
+@attrs.define(eq=False, str=False)
+class ModelNotFound(PaddlerError):
+    """No llama-server has ever served a model of that name.
+
+    :param model: the name.
+    :param there: the models that are served.
+    """
+
+    model: str
+    there: tuple[str, ...]
+
+    def __str__(self) -> str:
+        shown = ", ".join(map(repr, self.there[:_TOLD]))
+        more = len(self.there) - _TOLD
+        shown += f" and {more} more" if more > 0 else ""
+        return f"no server has the model {self.model[:200]!r}; there is {shown or 'none'}"
 
 
 @attrs.define(eq=False, str=False)

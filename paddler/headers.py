@@ -18,6 +18,7 @@ __all__ = [
     "AGENT",
     "REQUEST_ID",
     "Pairs",
+    "cross_origin",
     "end_to_end",
     "forwarded",
     "pairs_of",
@@ -106,6 +107,14 @@ def request_id(pairs: Pairs) -> bytes:
     if len(given) == 1 and _GOOD_REQUEST_ID.fullmatch(given[0]):
         return given[0]
     return b"%032x" % _random.getrandbits(128)
+
+
+def cross_origin(pairs: Pairs) -> list[tuple[bytes, bytes]]:
+    """What lets a web page of any origin read an answer of ours, as it may llama-server's.
+
+    :param pairs: the request's headers.
+    """
+    return [(b"Access-Control-Allow-Origin", origin) for origin in values(pairs, b"origin")[:1]]
 
 
 def forwarded(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import IO
+
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -53,6 +55,9 @@ class IBody(Interface):
 
     def read() -> bytes:
         """All of it."""
+
+    def file() -> IO[bytes]:
+        """A file that reads it, at its start."""
 
     def may_be_json_object() -> bool:
         """Whether it begins like one, told without reading it all."""

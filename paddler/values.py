@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from paddler.errors import MalformedReport
 
-__all__ = ["BLOCKING_ISSUES", "Address", "Issue", "Report", "agent_id_for"]
+__all__ = ["BLOCKING_ISSUES", "Address", "Issue", "Model", "Report", "agent_id_for"]
 
 # Python finds it on disk when it is first used; with twistd's --chroot or --uid it may by then
 # be out of reach.
@@ -63,6 +63,37 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+_ModelName = Annotated[str, Meta(max_length=1024)]
+
+
+@attrs.frozen
+class Model:
+    """A model that a llama-server serves.
+
+    :param id: its name.
+    :param aliases: what it may be called instead.
+    :param owned_by: whose it is, in llama-server's words.
+    :param capabilities: what it can do, such as completion.
+    :param meta: what its server tells of it, such as n_params; nothing here depends on it.
+    """
+
+    id: _ModelName
+    aliases: Annotated[tuple[_ModelName, ...], Meta(max_length=256)] = ()
+    owned_by: Annotated[str, Meta(max_length=128)] = "llamacpp"
+    capabilities: Annotated[
+        tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=32)
+    ] = ()
+    meta: Annotated[
+        dict[Annotated[str, Meta(max_length=64)], bool | int | float | str | None],
+        Meta(max_length=32),
+    ] = attrs.field(factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that it may be called."""
+        return (self.id, *self.aliases)
+
+
 @attrs.frozen
 class Report:
     """What an agent says of its llama-server.
@@ -78,6 +109,7 @@ class Report:
     :param sleeping: its model is unloaded until the next request.
     :param issues: what is wrong, most important first.
     :param models: the names it serves, aliases included.
+    :param model_details: the same, told apart by model; without them each name is a model.
     :param version: the agent's own.
     """
 
@@ -90,8 +122,14 @@ class Report:
     n_ctx: Annotated[int, Meta(ge=0, le=2**40)] | None = None
     sleeping: bool = False
     issues: Annotated[tuple[Issue, ...], Meta(max_length=16)] = ()
-    models: Annotated[tuple[Annotated[str, Meta(max_length=1024)], ...], Meta(max_length=4096)] = ()
+    models: Annotated[tuple[_ModelName, ...], Meta(max_length=4096)] = ()
+    model_details: Annotated[tuple[Model, ...], Meta(max_length=4096)] = ()
     version: Annotated[str, Meta(max_length=64)] = ""
+
+    @property
+    def served(self) -> tuple[Model, ...]:
+        """The models that it serves."""
+        return self.model_details or tuple(map(Model, self.models))
 
     @classmethod
     def from_json(cls, text: bytes) -> Report:

@@ -10,7 +10,8 @@ from hypothesis.stateful import initialize, precondition, rule
 
 from paddler.errors import NoSuchAgent
 from paddler.scheduling.history import SPAN
-from paddler.values import Address, Report
+from paddler.scheduling.routing import Routing
+from paddler.values import Address, Model, Report
 from tests.laws import SchedulerAccount
 from tests.scenes import scheduler
 
@@ -39,13 +40,15 @@ class AgentRules(SchedulerAccount):
         seed=st.integers(0, 99),
         limit=st.sampled_from((0, 3, 30, 30, 30)),
         totals=st.lists(_TOTALS, max_size=4),
+        mode=st.sampled_from(("auto", "auto", "strict", "off")),
     )
-    def begin(self, seed: int, limit: int, totals: list[int]) -> None:
+    def begin(self, seed: int, limit: int, totals: list[int], mode: Any) -> None:
         """A scheduler of a few agents, or of nobody."""
         self.limit = limit
-        self.scheduler = scheduler(limit, seed)
+        self.scheduler = scheduler(limit, seed, Routing(mode))
         for number, total in enumerate(totals, 1):
             told = Report("gpu", Address("abcd"[number - 1], 80), 20.0, total, 0)
+            self.know(told)
             self.follow(self.scheduler.report(str(number), told, self.now))
 
     # Agents.
@@ -61,6 +64,7 @@ class AgentRules(SchedulerAccount):
         sleeping=st.sampled_from((False, False, False, True)),
         issues=_ISSUES,
         models=_MODELS,
+        grouped=st.booleans(),
         n_ctx=_CONTEXTS,
     )
     def report(
@@ -75,6 +79,7 @@ class AgentRules(SchedulerAccount):
         sleeping: bool,
         issues: Any,
         models: tuple[str, ...],
+        grouped: bool,
         n_ctx: int | None,
     ) -> None:
         """An agent says something of a llama-server, true or not."""
@@ -88,6 +93,7 @@ class AgentRules(SchedulerAccount):
             sleeping=sleeping,
             issues=issues,
             models=models,
+            model_details=(Model(models[0], models[1:]),) if grouped and models else (),
             n_ctx=n_ctx,
         )
         self.hear(agent_id, told)
@@ -121,6 +127,7 @@ class AgentRules(SchedulerAccount):
         left_before = upstream.client_left if upstream else 0
         if upstream is not None:
             self.suspicion(upstream).heard(told)
+        self.know(told)
         outcome = self.scheduler.report(agent_id, told, self.now)
         heard = self.fleet.find(agent_id)
         assert upstream is None or heard is upstream

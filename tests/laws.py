@@ -10,15 +10,17 @@ from collections.abc import Iterator
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
+from paddler.errors import ModelNotFound
 from paddler.scheduling.fleet import FORGET_AFTER, Fleet
 from paddler.scheduling.granting import KEPT
 from paddler.scheduling.history import GRAIN
 from paddler.scheduling.idle import IdleIndex
 from paddler.scheduling.lines import ANYTHING, HEAVIEST, Line, Need, Waiter
 from paddler.scheduling.outcomes import Outcome
+from paddler.scheduling.routing import SETTLING
 from paddler.scheduling.scheduler import Scheduler
 from paddler.scheduling.slots import SLACK, Lease, Upstream
-from paddler.values import BLOCKING_ISSUES
+from paddler.values import BLOCKING_ISSUES, Report
 from tests.suspicions import Suspicion
 
 __all__ = ["SchedulerAccount", "serves"]
@@ -50,6 +52,9 @@ class SchedulerAccount(RuleBasedStateMachine):
         #: For whom in each line something was kept last, and since when.
         self.chosen: dict[Need, tuple[Waiter | None, float]] = {}
         self.scheduler: Scheduler
+        #: Names that were ever served, and when all agents have had the time to report.
+        self.known: set[str] = set()
+        self.settled_at: float | None = None
 
     @property
     def fleet(self) -> Fleet:
@@ -76,8 +81,46 @@ class SchedulerAccount(RuleBasedStateMachine):
             return 0
         return upstream.free
 
+    def know(self, report: Report) -> None:
+        """An agent is about to report."""
+        self.known |= set(report.models)
+        if self.settled_at is None:
+            self.settled_at = self.now + SETTLING
+
+    def may_be_judged(self) -> bool:
+        """Whether it is known what is served."""
+        settled = self.settled_at is not None and self.now >= self.settled_at
+        return settled and bool(self.fleet.upstreams)
+
+    def one_model(self) -> bool:
+        """Whether all that is served has a name in common."""
+        models = [{*m.names} for u in self.fleet.upstreams for m in u.report.served]
+        return not models or bool(models[0].intersection(*models))
+
+    def check_routed(self, model: str | None, routed: str | None) -> None:
+        """A request for a model goes to that model, or with good reason to any."""
+        mode = self.scheduler._routing.mode
+        if model is None or mode == "off":
+            assert routed is None
+        elif model in self.known or not self.may_be_judged():
+            assert routed == model
+        else:
+            assert routed is None and mode == "auto" and self.one_model()
+
+    def check_unknown(self, model: str) -> None:
+        """A request for a model was refused, with good reason."""
+        mode = self.scheduler._routing.mode
+        assert model not in self.known and self.may_be_judged()
+        assert mode == "strict" or (mode == "auto" and not self.one_model())
+
     def follow(self, outcome: Outcome) -> None:
         """Check what was granted, and take it into our account."""
+        for refusal in outcome.refused:
+            assert isinstance(refusal.error, ModelNotFound)
+            assert refusal.waiter.need.model == refusal.error.model
+            self.check_unknown(refusal.error.model)
+            assert not refusal.waiter.waiting
+            self.waiters.remove(refusal.waiter)
         granted = [grant.waiter for grant in outcome.grants]
         assert len(set(granted)) == len(granted)
         for grant in outcome.grants:
@@ -244,6 +287,9 @@ class SchedulerAccount(RuleBasedStateMachine):
         view = self.scheduler.queue(self.now)
         assert view.requests_waiting == len(self.waiters)
         assert self.scheduler._queue.first() is (self.waiters[0] if self.waiters else None)
+        for model in {waiter.need.model for waiter in self.waiters}:
+            if model is not None and model not in self.known:
+                assert not self.may_be_judged()
         assert 1 <= self.scheduler.retry_after() <= 60
 
     def fitting(self, waiter: Waiter) -> Iterator[Upstream]:
@@ -340,6 +386,11 @@ class SchedulerAccount(RuleBasedStateMachine):
             until = self.suspicion(upstream).until
             if until is not None and not self.suspicion(upstream).over:
                 due.append(until)
+        asked = {waiter.need.model for waiter in self.waiters} - {None}
+        if asked - self.known and self.settled_at is not None and self.settled_at > self.now:
+            due.append(self.settled_at)
+        # A look too many does no harm.
+        may_be_judged = asked - self.known and self.settled_at == self.scheduler.next_event
         following = self.scheduler.next_event
-        assert (following is None) == (not due)
-        assert following is None or following <= min(due)
+        assert (following is None) == (not due) or may_be_judged
+        assert following is None or not due or following <= min(due)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
-from paddler.errors import QueueFull
+from paddler.errors import ModelNotFound, QueueFull
 from paddler.scheduling.fleet import FORGET_AFTER
 from paddler.scheduling.lines import Need, Waiter
 from paddler.scheduling.outcomes import Grant, Outcome
@@ -70,6 +70,13 @@ class SchedulerMachine(AgentRules):
     def request(self, wishes: list[tuple[int, Need]], at_once: bool) -> None:
         """Requests come; those that need not wait may be asked for in the short way."""
         for weight, need in wishes:
+            try:
+                routed = self.scheduler.need(need.model, self.now)
+            except ModelNotFound as error:
+                self.check_unknown(error.model)
+                continue
+            self.check_routed(need.model, routed.model)
+            need = Need(routed.model, need.n_ctx)
             self.enter(Waiter(weight, self.now, need), at_once)
 
     def enter(self, waiter: Waiter, at_once: bool = False) -> None:
@@ -211,7 +218,7 @@ class SchedulerMachine(AgentRules):
     @rule()
     def no_slot(self) -> None:
         """A request that needs no slot goes to a healthy one, else to one in quarantine."""
-        found = self.scheduler.any_healthy()
+        found = self.scheduler.any_healthy(None, self.now)
         states = {upstream: upstream.state for upstream in self.fleet.upstreams}
         healthy = {u for u, state in states.items() if state in ("ready", "full", "sleeping")}
         last = {u for u, state in states.items() if state == "quarantined"}
@@ -230,6 +237,7 @@ class SchedulerMachine(AgentRules):
             slots_total=4,
             models=("a", "b", "both", "nobody's"),
         )
+        self.know(told)
         self.follow(self.scheduler.report("last", told, self.now))
         while self.leases:
             lease = next(iter(self.leases))

@@ -11,6 +11,7 @@ from paddler.scheduling.lines import ANYTHING, Need, Waiter
 from paddler.scheduling.notes import Note
 from paddler.scheduling.outcomes import Grant, Outcome
 from paddler.scheduling.policies import IdleSlots
+from paddler.scheduling.routing import Routing
 from paddler.scheduling.scheduler import Scheduler
 from paddler.scheduling.slots import Lease, Upstream
 from paddler.scheduling.trust import Fault, Trust
@@ -43,9 +44,9 @@ def new_upstream(told: Report, now: float = 0.0) -> Upstream:
     )
 
 
-def scheduler(limit: int, seed: int = 1) -> Scheduler:
+def scheduler(limit: int, seed: int = 1, routing: Routing | None = None) -> Scheduler:
     """A scheduler of nobody and nothing."""
-    return Scheduler(IdleSlots(), Random(seed), limit, 3, QUARANTINE)
+    return Scheduler(IdleSlots(), Random(seed), limit, 3, QUARANTINE, routing or Routing())
 
 
 @attrs.define(eq=False)

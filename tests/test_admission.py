@@ -446,7 +446,7 @@ class ReentrantTests(AdmissionTestCase):
         first.addCallback(cancel_second)
         self.hear(slots=2)
         self.failureResultOf(second, CancelledError)
-        self.assertEqual(self.admission._scheduler._holding._mean, 40.0)
+        self.assertEqual(self.admission._scheduler._mean_hold, 40.0)
 
     def test_released_at_once(self) -> None:
         """A request that ends in its own callback gives its slot to the next."""

@@ -17,6 +17,7 @@ from paddler.agent.llamacpp import (
     read_slots,
 )
 from paddler.calls import Answer, NoAnswer
+from paddler.values import Address, Model, Report
 from tests.agent_fakes import LOADING, OK, REFUSED, SILENT
 
 
@@ -230,22 +231,42 @@ class ReadModelsTests(SynchronousTestCase):
     """Answers to /v1/models and a router's /models."""
 
     def test_names_and_aliases(self) -> None:
-        """Every name once, in order."""
+        """Every model once, in order, with what it is called beside its id."""
         body = {
-            "models": [{"name": "a"}],
-            "data": [{"id": "a", "aliases": ["a", "b"]}, {"id": "c", "aliases": []}],
+            "models": [{"name": "a", "capabilities": ["completion"]}],
+            "data": [
+                {"id": "a", "aliases": ["a", "b"], "meta": {"n_ctx": 9, "tree": {}}},
+                {"id": "c", "aliases": [], "owned_by": "me", "status": {"value": "unloaded"}},
+                {"id": "a"},
+            ],
         }
-        self.assertEqual(read_models(answer(200, body)), ("a", "b", "c"))
+        self.assertEqual(
+            read_models(answer(200, body)),
+            (
+                Model("a", ("b",), capabilities=("completion",), meta={"n_ctx": 9}),
+                Model("c", owned_by="me"),
+            ),
+        )
 
     def test_before_aliases(self) -> None:
         """Older versions have an id only."""
-        self.assertEqual(read_models(answer(200, {"data": [{"id": "a"}]})), ("a",))
+        self.assertEqual(read_models(answer(200, {"data": [{"id": "a"}]})), (Model("a"),))
 
     def test_limits(self) -> None:
         """Never more than a report may hold."""
         data = [{"id": "x" * 1025}, {"id": ""}, *({"id": str(n)} for n in range(5000))]
-        names = read_models(answer(200, {"data": data}))
-        self.assertEqual(names, tuple(map(str, range(4096))))
+        models = read_models(answer(200, {"data": data})) or ()
+        self.assertEqual([model.id for model in models], list(map(str, range(4096))))
+        large = {
+            "id": "m",
+            "aliases": [str(n) for n in range(999)],
+            "owned_by": "x" * 999,
+            "meta": {"x" * 65: 1, **{str(n): n for n in range(99)}},
+        }
+        named = [{"name": "m", "capabilities": ["x" * 99] * 99}]
+        (model,) = read_models(answer(200, {"data": [large], "models": named})) or ()
+        told = Report("a", Address("h", 1), 1.0, 1, model_details=(model,))
+        self.assertEqual(Report.from_json(told.to_json()), told)
 
     def test_nothing_said(self) -> None:
         """Whatever is not a list of models."""

@@ -15,13 +15,14 @@ from paddler.agent.reporter import LONGEST_PAUSE, ReportingService, pause_after,
 from paddler.agent.settings import AgentSettings
 from paddler.agent.status import LlamaStatus
 from paddler.calls import Answer, NoAnswer
-from paddler.values import Address, Report
+from paddler.values import Address, Model, Report
 from tests.agent_fakes import REFUSED, SILENT, FakeCall, agent_settings
 
 SETTINGS = agent_settings()
 POST = f"/api/v1/agent_status_update/{SETTINGS.agent_id}"
 LEAVE = f"/api/v1/agents/{SETTINGS.agent_id}"
-WELL = LlamaStatus(slots_total=2, slots_busy=1, sampled_at=0.0, n_ctx=512, models=("m",))
+MODEL = Model("m", ("chat",), meta={"n_params": 5})
+WELL = LlamaStatus(slots_total=2, slots_busy=1, sampled_at=0.0, n_ctx=512, models=(MODEL,))
 
 
 class ReportOfTests(SynchronousTestCase):
@@ -40,7 +41,8 @@ class ReportOfTests(SynchronousTestCase):
                 slots_busy=1,
                 slots_age_s=1.5,
                 n_ctx=512,
-                models=("m",),
+                models=("m", "chat"),
+                model_details=(MODEL,),
                 version=__version__,
             ),
         )

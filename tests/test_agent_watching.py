@@ -12,13 +12,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from paddler.agent.status import LlamaStatus, in_words
 from paddler.agent.watching import LlamaWatch
 from paddler.calls import Answer, NoAnswer
-from paddler.values import Address
+from paddler.values import Address, Model
 from tests.agent_fakes import IDLE, LOADING, OK, PROPS, REFUSED, SILENT, FakeCall
 
 BUSY = Answer(200, b'[{"is_processing":true,"n_ctx":512},{"is_processing":false}]')
 ASLEEP = Answer(200, PROPS.body.replace(b"false", b"true"))
 OLD_PROPS = Answer(200, b'{"total_slots":2,"default_generation_settings":{"n_ctx":2048}}')
 MODELS = Answer(200, b'{"data":[{"id":"tiny","aliases":["t"]}]}')
+TINY = (Model("tiny", ("t",)),)
 NO_KEY = Answer(401, b'{"error":{"message":"Invalid API Key"}}')
 ROUTER = Answer(200, b'{"role":"router","model_alias":"llama-server"}')
 
@@ -57,9 +58,7 @@ class LlamaWatchTests(SynchronousTestCase):
         self.clock.advance(7)
         self.assertEqual(
             self.look(),
-            LlamaStatus(
-                slots_total=2, slots_busy=0, sampled_at=7.0, n_ctx=2048, models=("tiny", "t")
-            ),
+            LlamaStatus(slots_total=2, slots_busy=0, sampled_at=7.0, n_ctx=2048, models=TINY),
         )
         self.assertEqual(self.lines, [(LogLevel.info, "all is well, 2 slots")])
 
@@ -104,7 +103,7 @@ class LlamaWatchTests(SynchronousTestCase):
         status = self.after(1.0, health=REFUSED)
         self.assertEqual(status.issues, ("unreachable",))
         self.assertEqual((status.slots_total, status.slots_busy), (2, None))
-        self.assertEqual((status.n_ctx, status.models), (2048, ("tiny", "t")))
+        self.assertEqual((status.n_ctx, status.models), (2048, TINY))
         self.after(1.0)
         status = self.after(1.0, health=OK)
         self.assertEqual((status.issues, status.slots_busy), ((), 0))
@@ -243,9 +242,7 @@ class LlamaWatchTests(SynchronousTestCase):
             {"/props": ROUTER, "/slots": Answer(400), "/models": MODELS, "/v1/models": NO_KEY}
         )
         status = self.look()
-        self.assertEqual(
-            status, LlamaStatus(issues=("slots_disabled", "no_slots"), models=("tiny", "t"))
-        )
+        self.assertEqual(status, LlamaStatus(issues=("slots_disabled", "no_slots"), models=TINY))
         for _ in range(40):
             self.after(1.0)
         self.assertEqual(self.call.times("/slots"), 0)
@@ -253,7 +250,7 @@ class LlamaWatchTests(SynchronousTestCase):
     def test_models_unknown(self) -> None:
         """Without a list of models there is the alias."""
         self.call.answers["/v1/models"] = Answer(404)
-        self.assertEqual(self.look().models, ("tiny",))
+        self.assertEqual(self.look().models, (Model("tiny"),))
 
     def test_another_process(self) -> None:
         """A server that was replaced between two looks is looked at anew."""
@@ -276,7 +273,7 @@ class LlamaStatusTests(SynchronousTestCase):
             LlamaStatus(3),
             LlamaStatus(2, sleeping=True),
             LlamaStatus(2, issues=("loading",)),
-            LlamaStatus(2, models=("m",)),
+            LlamaStatus(2, models=(Model("m"),)),
             LlamaStatus(2, n_ctx=1),
         ):
             self.assertNotEqual(status.news, other.news)

@@ -33,6 +33,8 @@ DEFAULTS = BalancerSettings(
     connect_timeout=5.0,
     quarantine=10.0,
     agent_expiry=3,
+    routing="auto",
+    models=(),
     shutdown_grace=30.0,
     metrics=True,
     statsd=None,
@@ -104,6 +106,8 @@ class SettingsTests(SynchronousTestCase):
             ("--access-log", {"access_log": True}),
             ("--log-format=json", {"log_json": True}),
             ("--balancing=idle-slots", {}),
+            ("--model-routing=strict", {"routing": "strict"}),
+            ("--models=org/m:Q4, chat,chat", {"models": ("org/m:Q4", "chat")}),
         ):
             wanted = {field: getattr(DEFAULTS, field) for field in DEFAULTS.__slots__[:-1]}
             self.assertEqual(
@@ -156,8 +160,10 @@ class SettingsTests(SynchronousTestCase):
             (("--request-buffer-bytes=1MiB",), "--max-request-body"),
             (("--statsd-prefix=a b",), "--statsd-prefix"),
             (("--statsd-prefix=a..b",), "--statsd-prefix"),
-            (("--model-routing=auto",), "not built"),
-            (("--model-routing=auto",), "not built"),
+            (("--fairness-bound=5s",), "not built"),
+            (("--model-routing=loose",), "auto or strict or off"),
+            (("--models=a,,b",), "names of models"),
+            (("--models=a", "--model-routing=off"), "contradict"),
             (("--request-buffer-timeout=0",), "more than 0"),
             (("--management-cors-allowed-host=ftp://x",), "origin"),
             (("--management-cors-allowed-host=https://x/y",), "origin"),

@@ -356,7 +356,7 @@ class ErrorTests(ProxyCase):
 
     async def test_no_upstream(self) -> None:
         """What needs no slot does not wait for a server."""
-        for request in (b"GET /v1/models HTTP/1.1\r\nHost: h\r\n\r\n", post("/tokenize")):
+        for request in (b"GET /props HTTP/1.1\r\nHost: h\r\n\r\n", post("/tokenize")):
             self.assert_error(await self.ask(request), 503, "no_upstream")
 
     async def test_full_fleet_still_serves_pages(self) -> None:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from paddler.balancer.requests import Destination, Doors, destination, target_of, weigh
+from paddler.balancer.requests import (
+    Destination,
+    Doors,
+    destination,
+    named_in,
+    target_of,
+)
 from paddler.errors import AdminEndpointDisabled, MalformedRequest, SlotsEndpointDisabled
 
 SLOT_PATHS = """/completion /completions /v1/completions /chat/completions /v1/chat/completions
@@ -43,6 +49,18 @@ class TargetTests(SynchronousTestCase):
         for uri in (b"*", b"host:80", b"ftp://h/a", b"", b"a/b", *odd):
             self.assertRaises(MalformedRequest, target_of, uri)
 
+    def test_model_in_the_target(self) -> None:
+        """A query may name the model too."""
+        for uri, model in (
+            (b"/props?model=m", "m"),
+            (b"/props?a=1&model=m%2Fx+y", "m/x y"),
+            (b"/props?model=%C3%A9", "\u00e9"),
+            (b"/props?models=m", None),
+            (b"/props?model=", None),
+            (b"/props", None),
+        ):
+            self.assertEqual(named_in(target_of(uri)), model, uri)
+
 
 class DestinationTests(SynchronousTestCase):
     """Where requests go."""
@@ -57,10 +75,14 @@ class DestinationTests(SynchronousTestCase):
     def test_others(self) -> None:
         """What is no POST takes no slot; health is answered here."""
         for method in (b"GET", b"HEAD", b"OPTIONS", b"DELETE"):
-            self.assertIs(destination(method, "/v1/models", Doors()), Destination.ANY)
+            self.assertIs(destination(method, "/v1/responses", Doors()), Destination.ANY)
         for path in ("/health", "/v1/health"):
             self.assertIs(destination(b"GET", path, Doors()), Destination.HEALTH)
             self.assertIs(destination(b"OPTIONS", path, Doors()), Destination.ANY)
+        for path in ("/models", "/v1/models", "/v1/models/m", "/v1/models/org/m:Q4"):
+            self.assertIs(destination(b"GET", path, Doors()), Destination.MODELS)
+            self.assertIs(destination(b"HEAD", path, Doors()), Destination.MODELS)
+            self.assertIs(destination(b"OPTIONS", "/v1/models", Doors()), Destination.ANY)
 
     def test_closed(self) -> None:
         """What is closed is closed for every method that it is closed for, and no other path."""
@@ -76,57 +98,5 @@ class DestinationTests(SynchronousTestCase):
                 self.assertIn(path, str(error))
             self.assertIsNotNone(destination(b"GET", path, Doors(admin=True)))
         self.assertRaises(AdminEndpointDisabled, destination, b"POST", "/props", Doors())
-        for path in ("/props", "/models", "/v1/models", "/", "/slotsmachine", "/toolsmith"):
+        for path in ("/props", "/", "/slotsmachine", "/toolsmith"):
             self.assertIs(destination(b"GET", path, Doors()), Destination.ANY, path)
-
-
-class WeightTests(SynchronousTestCase):
-    """How many slots a body takes."""
-
-    def test_weights(self) -> None:
-        """As many as answers times prompts, inputs or documents."""
-        for path, body, weight in (
-            ("/completion", b'{"prompt":"a"}', 1),
-            ("/completion", b'{"prompt":["a","b","c"]}', 3),
-            ("/completion", b'{"prompt":["a","b"],"n":3}', 6),
-            ("/v1/completions", b'{"prompt" : [ [1,2], "b" ] }', 2),
-            ("/completion", b'{"prompt":[1,2,3]}', 1),
-            ("/completion", b'{"prompt":[-1]}', 1),
-            ("/completion", b'{"prompt":["a",3,"b"]}', 1),
-            ("/completion", b'{"prompt":[]}', 1),
-            ("/completion", b'{"prompt":{"prompt_string":"a"}}', 1),
-            ("/completion", b'{"prompt":null}', 1),
-            ("/v1/chat/completions", b'{"n":4,"prompt":["a","b"]}', 4),
-            ("/v1/chat/completions", b'{"n_cmpl":2}', 2),
-            ("/v1/chat/completions", b'{"n":2.0}', 2),
-            ("/v1/chat/completions", b'{"n":2.5}', 1),
-            ("/v1/chat/completions", b" " * 99 + b'{"n":2}', 2),
-            ("/v1/chat/completions", b'\xef\xbb\xbf{"n":2}', 2),
-            ("/v1/chat/completions", b'{"n":0}', 1),
-            ("/v1/chat/completions", b'{"n":-2}', 1),
-            ("/v1/chat/completions", b'{"n":"3"}', 1),
-            ("/v1/chat/completions", b'{"n":null}', 1),
-            ("/v1/chat/completions", b'{"n":99999999999999999999}', 1),
-            ("/v1/embeddings", b'{"input":["a","b"]}', 2),
-            ("/embedding", b'{"content":["a","b","c"]}', 3),
-            ("/v1/embeddings", b'{"input":[1,2,3]}', 1),
-            ("/v1/rerank", b'{"query":"q","documents":["a","b"]}', 2),
-            ("/rerank", b'{"query":"q","texts":["a","b","c"]}', 3),
-            ("/v1/messages", b'{"n":3}', 1),
-            ("/infill", b'{"input_extra":[{}]}', 1),
-        ):
-            self.assertEqual(weigh(path, body), (weight, body), body)
-
-    def test_unreadable(self) -> None:
-        """What can't be read takes one slot and is passed on as it is."""
-        nested = b'{"prompt":' + b"[" * 100_000
-        for body in (b"", b"{", b"[1]", b"3", b"\xff", b'{"a":"\xff"}', b"--form", nested):
-            self.assertEqual(weigh("/completion", body), (1, body))
-
-    def test_id_slot(self) -> None:
-        """`id_slot` goes, however it is written; the rest stays as it is."""
-        for body in (
-            b'{"id_slot":1,"a":1.50,"b":[ 1 ]}',
-            b'{"a":1.50,"id\\u005fslot":-1,"b":[ 1 ]}',
-        ):
-            self.assertEqual(weigh("/completion", body), (1, b'{"a":1.50,"b":[ 1 ]}'))

@@ -347,7 +347,7 @@ class HealthyTests(SynchronousTestCase):
 
     def names(self, scene: Scene) -> set[str]:
         """Who answers such requests."""
-        chosen = (scene.scheduler.any_healthy() for _ in range(200))
+        chosen = (scene.scheduler.any_healthy(None, scene.now) for _ in range(200))
         return {"nobody" if upstream is None else upstream.name for upstream in chosen}
 
     def test_nobody(self) -> None:

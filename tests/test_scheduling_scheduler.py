@@ -8,8 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.errors import QueueFull
 from paddler.scheduling.granting import KEPT
-from paddler.scheduling.holding import RETRY_AFTER_MOST, RETRY_AFTER_UNKNOWN
 from paddler.scheduling.lines import Waiter
+from paddler.scheduling.observed import RETRY_AFTER_MOST, RETRY_AFTER_UNKNOWN
 from tests.scenes import Scene
 
 __all__ = [

@@ -94,11 +94,11 @@ class BlockTests(SynchronousTestCase):
     def test_without_lease(self) -> None:
         """A request that needs no slot tells as much."""
         scene = _one()
-        upstream = scene.scheduler.any_healthy()
+        upstream = scene.scheduler.any_healthy(None, scene.now)
         assert upstream is not None
         scene.took(scene.scheduler.fault(upstream, "refused", None, "no", scene.now))
         self.assertEqual((scene.view().state, scene.view().error), ("unreachable", "no"))
-        self.assertIsNone(scene.scheduler.any_healthy())
+        self.assertIsNone(scene.scheduler.any_healthy(None, scene.now))
 
     def test_forgotten(self) -> None:
         """One whose agent has left may fail; it is gone with its last lease, and says nothing."""
@@ -300,13 +300,13 @@ class QuarantineTests(SynchronousTestCase):
         """Where a request goes that needs no slot it is the last choice."""
         scene = _beside()
         scene.quarantine()
-        chosen = {scene.scheduler.any_healthy() for _ in range(50)}
+        chosen = {scene.scheduler.any_healthy(None, scene.now) for _ in range(50)}
         self.assertEqual({upstream and upstream.name for upstream in chosen}, {"b"})
         scene.leave("b")
-        last = scene.scheduler.any_healthy()
+        last = scene.scheduler.any_healthy(None, scene.now)
         self.assertEqual(last and last.name, "a")
         scene.drain("a")
-        self.assertIsNone(scene.scheduler.any_healthy())
+        self.assertIsNone(scene.scheduler.any_healthy(None, scene.now))
 
 
 class TrialTests(SynchronousTestCase):

@@ -7,13 +7,13 @@ Nothing here knows how an answer was fetched or what is reported of it.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
 import msgspec
 
 from paddler.calls import Answer, NoAnswer, Outcome
-from paddler.values import Issue
+from paddler.values import Issue, Model
 
 __all__ = [
     "Health",
@@ -127,10 +127,19 @@ class _PropsBody(msgspec.Struct):
 class _Model(msgspec.Struct):
     id: str
     aliases: list[str] | None = None
+    owned_by: str | None = None
+    meta: dict[str, Any] | None = None
+
+
+class _Named(msgspec.Struct):
+    name: str
+    capabilities: list[str] | None = None
 
 
 class _ModelsBody(msgspec.Struct):
     data: list[_Model]
+    # The same in the shape of another program's list.
+    models: list[_Named] = []
 
 
 def _decoded(body: bytes, into: type[_T]) -> _T | None:
@@ -234,13 +243,42 @@ def read_props(outcome: Outcome) -> Props | None:
     )
 
 
-def read_models(outcome: Outcome) -> tuple[str, ...] | None:
-    """The names in an answer to /v1/models, or a router's to /models; None when it has none."""
+def read_models(outcome: Outcome) -> tuple[Model, ...] | None:
+    """What an answer to /v1/models, or a router's to /models, lists; None when it lists nothing.
+
+    As much of it as a report may hold.
+    """
     if isinstance(outcome, NoAnswer) or outcome.status != 200:
         return None
     body = _decoded(outcome.body, _ModelsBody)
     if body is None:
         return None
-    names = [name for model in body.data for name in (model.id, *(model.aliases or ()))]
-    # As many, and as long ones, as a report may hold.
-    return tuple(dict.fromkeys(name for name in names if 0 < len(name) <= 1024))[:4096]
+    capabilities = {named.name: named.capabilities or () for named in body.models}
+    found: dict[str, Model] = {}
+    for model in body.data:
+        names = [name for name in dict.fromkeys((model.id, *(model.aliases or ()))) if _fits(name)]
+        if names and names[0] not in found:
+            found[names[0]] = Model(
+                names[0],
+                tuple(names[1:257]),
+                (model.owned_by or "llamacpp")[:128],
+                tuple(word[:64] for word in capabilities.get(model.id, ())[:32]),
+                _told(model.meta or {}),
+            )
+    return tuple(found.values())[:_MOST_MODELS]
+
+
+#: Names and models that a report may hold.
+_MOST_MODELS = 4096
+
+
+def _fits(name: str) -> bool:
+    """Whether a report may hold a name."""
+    return 0 < len(name) <= 1024
+
+
+def _told(meta: dict[str, Any]) -> dict[str, bool | int | float | str | None]:
+    """What a report may hold of a model's details."""
+    simple = (bool, int, float, str, type(None))
+    told = {k: v for k, v in meta.items() if len(k) <= 64 and isinstance(v, simple)}
+    return dict(list(told.items())[:32])

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import attrs
@@ -47,6 +48,7 @@ LONGEST_PAUSE = 10.0
 def report_of(settings: AgentSettings, status: LlamaStatus, now: float) -> Report:
     """The report of a status that is sent `now`."""
     age = 0.0 if status.sampled_at is None else min(max(0.0, now - status.sampled_at), 86400.0)
+    names = chain.from_iterable(model.names for model in status.models)
     return Report(
         agent_name=settings.name,
         external=settings.external,
@@ -57,7 +59,8 @@ def report_of(settings: AgentSettings, status: LlamaStatus, now: float) -> Repor
         n_ctx=status.n_ctx,
         sleeping=status.sleeping,
         issues=status.issues,
-        models=status.models,
+        models=tuple(dict.fromkeys(names))[:4096],
+        model_details=status.models,
         version=__version__,
     )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import attrs
 
-from paddler.values import Issue
+from paddler.values import Issue, Model
 
 __all__ = ["LlamaStatus", "in_words"]
 
@@ -33,7 +33,7 @@ class LlamaStatus:
     :param n_ctx: tokens that a slot's context holds.
     :param sleeping: its model is unloaded until the next request.
     :param issues: what is wrong, most important first.
-    :param models: the names it serves, aliases included.
+    :param models: what it serves.
     """
 
     slots_total: int = 0
@@ -42,7 +42,7 @@ class LlamaStatus:
     n_ctx: int | None = None
     sleeping: bool = False
     issues: tuple[Issue, ...] = ()
-    models: tuple[str, ...] = ()
+    models: tuple[Model, ...] = ()
 
     @property
     def news(self) -> object:

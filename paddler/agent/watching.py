@@ -25,7 +25,7 @@ from paddler.agent.llamacpp import (
 from paddler.agent.pace import SHORTEST, SlotsPace
 from paddler.agent.status import LlamaStatus, in_words
 from paddler.calls import Call, NoAnswer
-from paddler.values import BLOCKING_ISSUES, Address, Issue
+from paddler.values import BLOCKING_ISSUES, Address, Issue, Model
 
 __all__ = ["LlamaWatch"]
 
@@ -140,7 +140,7 @@ class LlamaWatch:
         elif slots.issue == "slots_disabled":
             known.slots_due = now + SLOTS_AGAIN
 
-    async def _ask_models(self) -> tuple[str, ...]:
+    async def _ask_models(self) -> tuple[Model, ...]:
         known, now = self._known, self._clock.seconds()
         before = self._status.models if self._status else ()
         if now < known.models_due:
@@ -151,7 +151,7 @@ class LlamaWatch:
         if models is not None:
             known.models_due = now + MODELS_EVERY
             return models
-        return before or ((known.props.alias,) if known.props.alias else ())
+        return before or ((Model(known.props.alias),) if known.props.alias else ())
 
     def _out_of_order(self, health: Health) -> LlamaStatus:
         """The status of one that can't serve: what it is, and nothing of what it does."""
@@ -159,7 +159,7 @@ class LlamaWatch:
         issues: tuple[Issue, ...] = (health.issue,) if health.issue else ()
         return attrs.evolve(last, slots_busy=None, sampled_at=None, sleeping=False, issues=issues)
 
-    def _in_order(self, health: Health, models: tuple[str, ...]) -> LlamaStatus:
+    def _in_order(self, health: Health, models: tuple[Model, ...]) -> LlamaStatus:
         known, last = self._known, self._status or LlamaStatus()
         props, slots = known.props, known.slots or Slots()
         issues = [issue for issue in (props.issue, slots.issue) if issue]

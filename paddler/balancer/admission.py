@@ -18,57 +18,49 @@ from collections.abc import Callable
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from paddler.balancer.limits import BodyBudget
+from paddler.balancer.readable import Readable
 from paddler.errors import QueueFull, Stopping, WaitedTooLong
-from paddler.scheduling.lines import Waiter
+from paddler.scheduling.lines import ANYTHING, Waiter
 from paddler.scheduling.notes import Note
-from paddler.scheduling.outcomes import NOTHING, Grant, Outcome
-from paddler.scheduling.scheduler import Scheduler
-from paddler.scheduling.slots import Lease, State, Upstream
+from paddler.scheduling.outcomes import NOTHING, Grant, Outcome, Refusal
+from paddler.scheduling.slots import Lease, Upstream
 from paddler.scheduling.trust import Fault
-from paddler.scheduling.views import AgentView, FleetView, QueueView
 from paddler.values import Report
 
 __all__ = ["Admission"]
 
 
 @attrs.define(eq=False)
-class Admission:
-    """Gives requests their leases, at once or when there is room.
-
-    :param clock: the time.
-    :param scheduler: decides; nobody else may call it.
-    :param timeout: seconds that a request may wait.
-    :param bodies: the bytes of waiting requests.
-    """
+class Admission(Readable):
+    """Gives requests their leases, at once or when there is room."""
 
     _log = Logger()
 
-    _clock: IReactorTime
-    _scheduler: Scheduler
-    timeout: float
-    bodies: BodyBudget = attrs.field(factory=BodyBudget)
     #: Called with an upstream whose agent has begun to doubt it, or no longer does.
     on_doubt: Callable[[Upstream], None] = attrs.field(default=lambda upstream: None, init=False)
     _pending: dict[Waiter, Deferred[Lease]] = attrs.field(factory=dict, init=False)
     _granted: dict[Waiter, Lease] = attrs.field(factory=dict, init=False)
-    _grants: deque[Grant] = attrs.field(factory=deque, init=False)
+    #: Who is to be told next.
+    _due: deque[Grant | Refusal] = attrs.field(factory=deque, init=False)
     _firing: bool = attrs.field(default=False, init=False)
     _timer: IDelayedCall | None = attrs.field(default=None, init=False)
     _stopped: bool = attrs.field(default=False, init=False)
 
     # Requests.
 
-    def waiter(self, weight: int) -> Waiter:
+    def waiter(self, weight: int, model: str | None = None) -> Waiter:
         """A new request, not yet in line.
 
         :param weight: the slots that it will occupy.
+        :param model: the name of the model that it wants; None: it names none.
+        :raises ModelNotFound: there is no such model.
         """
-        return Waiter(weight, self._clock.seconds())
+        now = self._clock.seconds()
+        return Waiter(weight, now, self._scheduler.need(model, now) if model else ANYTHING)
 
     def at_once(self, waiter: Waiter) -> Lease | None:
         """Slots for a request that need not wait; None: `acquire` has them, or an error."""
@@ -153,9 +145,13 @@ class Admission:
         """The error for a request whose body the buffer has no room for."""
         return QueueFull(self.bodies.limit or 0, self._scheduler.retry_after(), "bytes")
 
-    def any_healthy(self) -> Upstream | None:
-        """An upstream for a request that needs no slot; None: no healthy one is known."""
-        return self._scheduler.any_healthy()
+    def any_healthy(self, model: str | None = None) -> Upstream | None:
+        """An upstream for a request that needs no slot; None: no healthy one is known.
+
+        :param model: the name of the model that it wants; None: it names none.
+        :raises ModelNotFound: there is no such model.
+        """
+        return self._scheduler.any_healthy(model, self._clock.seconds())
 
     # Agents.
 
@@ -177,34 +173,6 @@ class Admission:
         :raises NoSuchAgent: nobody has that id.
         """
         self._carry_out(self._scheduler.drain(agent_id, draining, self._clock.seconds()))
-
-    # Views.
-
-    def agents(self) -> tuple[AgentView, ...]:
-        """All agents."""
-        return self._scheduler.agents()
-
-    def fleet(self) -> FleetView:
-        """All agents together."""
-        return self._scheduler.fleet()
-
-    def states(self) -> dict[str, State]:
-        """All agents' names, and what state each is in."""
-        return self._scheduler.states()
-
-    @property
-    def ever_buffered(self) -> int:
-        """How many requests have ever sat in the buffer; one that is granted at once does not."""
-        return self._scheduler.ever_buffered
-
-    def count_buffered(self) -> int:
-        """How many sat in the buffer at any time since this was last asked."""
-        return self._scheduler.count_buffered()
-
-    def queue(self) -> QueueView:
-        """The buffer."""
-        view = self._scheduler.queue(self._clock.seconds())
-        return attrs.evolve(view, bytes_waiting=self.bodies.used)
 
     # The end.
 
@@ -234,22 +202,24 @@ class Admission:
             self.on_doubt(upstream)
         for grant in outcome.grants:
             self._granted[grant.waiter] = grant.lease
-            self._grants.append(grant)
+            self._due.append(grant)
+        self._due.extend(outcome.refused)
         self._set_timer()
         if self._firing:
             return
         self._firing = True
         try:
-            while self._grants:
-                self._fire(self._grants.popleft())
+            while self._due:
+                self._fire(self._due.popleft())
         finally:
             self._firing = False
 
-    def _fire(self, grant: Grant) -> None:
-        if self._granted.pop(grant.waiter, None) is None:
-            return
-        deferred = self._pending.pop(grant.waiter)
-        deferred.callback(grant.lease)
+    def _fire(self, due: Grant | Refusal) -> None:
+        if isinstance(due, Refusal):
+            if due.waiter in self._pending:
+                self._pending.pop(due.waiter).errback(due.error)
+        elif self._granted.pop(due.waiter, None) is not None:
+            self._pending.pop(due.waiter).callback(due.lease)
 
     def _cancelled(self, waiter: Waiter) -> None:
         """A waiter's Deferred was cancelled: by its client's leaving or by its deadline."""

@@ -20,47 +20,35 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from paddler.balancer.accounts import Account
-from paddler.balancer.answers import INTERNAL_ERROR, JSON, error_answer
 from paddler.balancer.attempts import Attempt
+from paddler.balancer.ending import Ending
 from paddler.balancer.faults import fault_in_answer, fault_of
-from paddler.balancer.requests import Destination, Target, destination, target_of, weighed
+from paddler.balancer.requests import Destination, Target, destination, named_in, target_of
+from paddler.balancer.wishes import wishes_of
 from paddler.errors import NoUpstream, PaddlerError, Stopping, UpstreamFailed, UpstreamTruncated
-from paddler.headers import forwarded
+from paddler.headers import cross_origin, forwarded
 from paddler.scheduling.lines import Waiter
 from paddler.scheduling.slots import Lease, Upstream
 from paddler.scheduling.trust import Fault
 
 if TYPE_CHECKING:
-    from paddler.balancer.exchanges import Exchanges
+    pass
 
 __all__ = ["Exchange"]
 
 
 @attrs.define(eq=False)
-class Exchange:
-    """One request and what becomes of it.
-
-    :param common: what all of them share.
-    :param request: the client's, an `IClientRequest`.
-    :param account: kept of it.
-    """
+class Exchange(Ending):
+    """One request and what becomes of it."""
 
     _log = Logger()
 
-    _common: Exchanges
-    request: Any
-    account: Account
-    #: Its client has gone.
-    client_left: bool = attrs.field(default=False, init=False)
     _target: bytes = attrs.field(default=b"", init=False)
+    #: What a request that needs no slot is for.
+    _model: str | None = attrs.field(default=None, init=False)
     _body: Any = attrs.field(default=None, init=False)
     _waiter: Waiter | None = attrs.field(default=None, init=False)
-    _waiting: Deferred[Lease] | None = attrs.field(default=None, init=False)
-    _lease: Lease | None = attrs.field(default=None, init=False)
-    _attempt: Attempt | None = attrs.field(default=None, init=False)
     _tries: int = attrs.field(default=0, init=False)
-    _over: bool = attrs.field(default=False, init=False)
 
     def begin(self) -> None:
         """Serve it."""
@@ -69,10 +57,11 @@ class Exchange:
             goes_to = destination(self.request.method, target.path, self._common.ways.doors)
             if self._common.stopping:
                 raise Stopping()
-            if goes_to is Destination.HEALTH:
-                self._end_with(*self._common.health(target))
-            else:
+            if goes_to is Destination.SLOT or goes_to is Destination.ANY:
                 self._begin_at(target, goes_to)
+            else:
+                code, body = self._common.own_answer(goes_to, target)
+                self._end_with(code, body, *cross_origin(self.request.pairs))
         except PaddlerError as error:
             self._fail(error)
         except Exception:  # the owner of all that happens to a request
@@ -81,24 +70,19 @@ class Exchange:
     def _begin_at(self, target: Target, goes_to: Destination) -> None:
         """Serve it at an upstream."""
         self._target = target.sent
-        self._body = self.request.body
+        wishes, self._body = wishes_of(target.path, self.request.body, self.request.pairs)
         if goes_to is Destination.ANY:
+            self._model = wishes.model or named_in(target)
             self._send_to_any()
             return
-        weight, self._body = weighed(target.path, self._body)
         admission = self._common.admission
-        self._waiter = waiter = admission.waiter(weight)
+        self._waiter = waiter = admission.waiter(wishes.weight, wishes.model)
         self.account.waits(waiter.arrived_at)
         lease = admission.at_once(waiter)
         if lease is not None:
             self._granted(lease)
         else:
             self._wait(admission.acquire(waiter))
-
-    def client_has_left(self) -> None:
-        """Its client has gone: the work for it stops."""
-        self.client_left = True
-        self.cut()
 
     # Waiting.
 
@@ -124,7 +108,7 @@ class Exchange:
     # At an upstream.
 
     def _send_to_any(self) -> None:
-        upstream = self._common.admission.any_healthy()
+        upstream = self._common.admission.any_healthy(self._model)
         if upstream is None:
             raise NoUpstream()
         self._send(upstream)
@@ -221,79 +205,3 @@ class Exchange:
         """An upstream failed it, and the lease ends with that."""
         lease, self._lease = self._lease, None
         self._common.admission.fault(upstream, fault, cause, problem, lease)
-
-    # The end.
-
-    def _release(self) -> None:
-        lease, self._lease = self._lease, None
-        if lease is not None:
-            self._common.admission.release(lease)
-
-    def cut(self) -> None:
-        """The balancer stops, and with it what still runs."""
-        if self._over:
-            return
-        waiting, self._waiting = self._waiting, None
-        lease, self._lease = self._lease, None
-        if waiting is not None:
-            waiting.cancel()
-        attempt = self._abort()
-        if lease is not None:
-            if self.client_left and attempt is not None and not attempt.tokens_flowing:
-                # llama-server may not have noticed.
-                self._common.admission.abandon(lease)
-            else:
-                self._common.admission.release(lease)
-        if self.client_left:
-            self._end()
-        else:
-            self._fail(Stopping())
-
-    def _abort(self) -> Attempt | None:
-        """Give up the attempt that is under way, if there is one."""
-        attempt, self._attempt = self._attempt, None
-        if attempt is not None:
-            attempt.abort()
-            self._common.running.discard(attempt)
-        return attempt
-
-    def _fail(self, error: PaddlerError) -> None:
-        """Answer with what kept it from being answered."""
-        if self._over:
-            return
-        if isinstance(error, UpstreamFailed):
-            self._log.warn("{error}", error=error)
-        if self.account.code:
-            self.account.cut = True
-            if not isinstance(error, UpstreamTruncated):
-                self.request.cut(None)
-            self._end()
-            return
-        self.account.code, headers, body = error_answer(error)
-        self._end_with(self.account.code, body, *headers)
-
-    def attempt_broke(self, failure: Failure) -> None:
-        """See `Owner`; its lease does not outlive it."""
-        # Not by its address, in which clients send keys.
-        self._log.failure("while answering {request}", failure, request=self.account.request_id)
-        if self._over:
-            return
-        self._abort()
-        self._release()
-        if not self.account.code:
-            self.account.code = 500
-            return self._end_with(500, INTERNAL_ERROR)
-        self.account.cut = True
-        self.request.cut(None)
-        self._end()
-
-    def _end_with(self, code: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
-        """The whole answer is ours."""
-        if self.account.code and self.request.method != b"HEAD":
-            self.account.sent = len(body)
-        self.request.respond(code, (JSON, *headers), body)
-        self._end()
-
-    def _end(self) -> None:
-        self._over = True
-        self._common.ended(self)

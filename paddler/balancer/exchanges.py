@@ -13,9 +13,11 @@ from twisted.internet.interfaces import IReactorTime
 from paddler.balancer.accounts import Account, Ledger, Ledgers
 from paddler.balancer.admission import Admission
 from paddler.balancer.answers import error_body
+from paddler.balancer.catalogue import model_json, models_json
 from paddler.balancer.doubts import Patience, Running
+from paddler.balancer.ending import Ending
 from paddler.balancer.exchange import Exchange
-from paddler.balancer.requests import Doors, Target
+from paddler.balancer.requests import MODEL, Destination, Doors, Target
 
 __all__ = ["Exchanges", "Ways"]
 
@@ -55,7 +57,7 @@ class Exchanges:
     running: Running = attrs.field(init=False)
     #: Nothing new is taken.
     stopping: bool = attrs.field(default=False, init=False)
-    _under_way: set[Exchange] = attrs.field(factory=set, init=False)
+    _under_way: set[Ending] = attrs.field(factory=set, init=False)
     _idle: list[Deferred[None]] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -77,7 +79,7 @@ class Exchanges:
         self._under_way.add(exchange)
         return exchange
 
-    def ended(self, exchange: Exchange) -> None:
+    def ended(self, exchange: Ending) -> None:
         """One has ended."""
         finished = exchange.account.finished(self.clock.seconds(), client_left=exchange.client_left)
         # The fleet's health is no client's request.
@@ -104,8 +106,18 @@ class Exchanges:
         for exchange in list(self._under_way):
             exchange.cut()
 
-    def health(self, target: Target) -> tuple[int, bytes]:
-        """The fleet's health, in the shape of llama-server's: a status and a body."""
+    def own_answer(self, asked: Destination, target: Target) -> tuple[int, bytes]:
+        """What the balancer answers by itself: a status and a body."""
+        if asked is Destination.HEALTH:
+            return self._health(target)
+        models = self.admission.models()
+        if target.path.startswith(MODEL):
+            name = target.path.removeprefix(MODEL).encode("latin-1").decode("utf-8", "replace")
+            return model_json(models, name)
+        return 200, models_json(models)
+
+    def _health(self, target: Target) -> tuple[int, bytes]:
+        """The fleet's health, in the shape of llama-server's."""
         fleet, queue = self.admission.fleet(), self.admission.queue()
         asked = dict(parse_qsl(target.sent.partition(b"?")[2]))
         can_wait = queue.requests_waiting < queue.limit

@@ -38,6 +38,7 @@ from paddler.foreground import CannotStart
 from paddler.hosts import settle_hosts
 from paddler.logs import twistd_observer
 from paddler.scheduling.policies import IdleSlots
+from paddler.scheduling.routing import Routing
 from paddler.scheduling.scheduler import Scheduler
 from paddler.twistd import WithLog, prepare
 
@@ -74,6 +75,7 @@ class BalancerService(WithLog):
             settings.buffer_size,
             settings.agent_expiry,
             settings.quarantine,
+            Routing(settings.routing, settings.models),
         )
         self.bodies = BodyBudget(settings.buffer_bytes)
         self.admission = Admission(reactor, scheduler, settings.buffer_timeout, self.bodies)

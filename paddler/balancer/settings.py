@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import attrs
 from twisted.python import usage
 
@@ -12,6 +14,7 @@ from paddler.balancer.requests import Doors
 from paddler.balancer.statsd import StatsdSettings
 from paddler.balancer.table import SECTIONS, TABLE
 from paddler.options import PaddlerOptions
+from paddler.scheduling.routing import Mode
 from paddler.twistd import masked
 
 __all__ = ["BalancerOptions", "BalancerSettings"]
@@ -33,6 +36,8 @@ class BalancerSettings:
     :param connect_timeout: seconds in which a llama-server must accept a connection.
     :param quarantine: seconds that a llama-server which keeps failing is left out.
     :param agent_expiry: reports missed before an agent is stale.
+    :param routing: what models' names mean.
+    :param models: names of models that are known from the beginning.
     :param metrics: serve them to Prometheus, on the management server.
     :param statsd: where gauges are reported; None: nowhere.
     :param shutdown_grace: seconds that a stop waits for running answers.
@@ -51,6 +56,8 @@ class BalancerSettings:
     connect_timeout: float
     quarantine: float
     agent_expiry: int
+    routing: Mode
+    models: tuple[str, ...]
     shutdown_grace: float
     metrics: bool
     statsd: StatsdSettings | None
@@ -73,7 +80,6 @@ class BalancerOptions(PaddlerOptions):
     not_yet = frozenset(
         (
             "fairness-bound",
-            "model-routing",
             "prefix-memory",
         )
     )
@@ -87,6 +93,11 @@ class BalancerOptions(PaddlerOptions):
             raise usage.UsageError(
                 f"--max-request-body: {largest} bytes and --request-buffer-bytes: {room} "
                 "contradict each other; the buffer needs room for one such body"
+            )
+        if self["models"] and self["model-routing"] == "off":
+            raise usage.UsageError(
+                "--models and --model-routing: 'off' contradict each other; without routing names "
+                "mean nothing"
             )
         self.read_secrets("management-token")
 
@@ -115,6 +126,8 @@ class BalancerOptions(PaddlerOptions):
             connect_timeout=self["upstream-connect-timeout"],
             quarantine=self["quarantine"],
             agent_expiry=self["agent-expiry"],
+            routing=self["model-routing"],
+            models=tuple(dict.fromkeys(chain.from_iterable(self["models"]))),
             shutdown_grace=self["shutdown-grace"],
             metrics=self["metrics-endpoint-enable"],
             statsd=self._statsd() if self["statsd-enable"] else None,

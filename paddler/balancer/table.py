@@ -50,6 +50,18 @@ def _prefix(raw: str) -> str:
     return raw
 
 
+@shaped("NAME,...")
+def _models(raw: str) -> tuple[str, ...]:
+    """Names of models.
+
+    :raises ValueError: saying what fits.
+    """
+    names = tuple(name.strip() for name in raw.split(","))
+    if not all(name and name.isprintable() and len(name) <= 1024 for name in names):
+        raise ValueError("names of models, with commas between them")
+    return names
+
+
 TABLE = (
     Option(
         "reverseproxy-host",
@@ -108,6 +120,20 @@ TABLE = (
         "How long one may wait; it never cuts an answer.",
     ),
     Option("balancing", choice("idle-slots"), "idle-slots", "How a server is picked."),
+    Option(
+        "model-routing",
+        choice("auto", "strict", "off"),
+        "auto",
+        "Send a request to servers that have its model. A model that nobody has ever served is "
+        "404; with auto not while there is one model: then any name goes anywhere.",
+    ),
+    Option(
+        "models",
+        _models,
+        (),
+        "Models to wait for although no server has had them yet.",
+        repeatable=True,
+    ),
     Option(
         "max-request-body",
         size,

@@ -22,9 +22,9 @@ TOKENS_KEPT = 64_000.0
 LEAST_KEPT = 2_000.0
 #: How much one at the edge changes that, and how many more may be gone there than elsewhere.
 STEP, MORE_AT_THE_EDGE = 0.15, 0.25
-#: How unlikely it must be that so many in a row were gone by chance, for a restart to be the reason.
+#: So unlikely it must be that the last in a row were gone by chance, for it to be a restart.
 BY_CHANCE = 0.001
-#: The share of prompts that are gone by chance, at first and at least; how much the newest counts.
+#: The share that is gone by chance, at first and at least, and how much the newest counts.
 GONE, GONE_LEAST, OF_GONE = 0.1, 0.02, 0.03
 #: Prompts that are looked through for how old one is.
 LOOKED_THROUGH = 500

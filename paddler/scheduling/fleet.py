@@ -10,6 +10,7 @@ from random import Random
 import attrs
 
 from paddler.errors import NoSuchAgent
+from paddler.scheduling.lines import Need
 from paddler.scheduling.notes import Note, note
 from paddler.scheduling.serving import Kinds
 from paddler.scheduling.slots import State, Upstream
@@ -73,14 +74,15 @@ class Fleet:
         upstream = self._by_agent.get(agent_id)
         return 0 if upstream is None else upstream.in_flight + upstream.client_left
 
-    def any_healthy(self, random: Random) -> Upstream | None:
+    def any_healthy(self, need: Need, random: Random) -> Upstream | None:
         """One that answers what needs no slot.
 
         An awake one if there is one, else one to be woken, else one that is in quarantine.
         """
-        healthy = [upstream for upstream in self.upstreams if upstream.healthy]
+        serving = list(self.kinds.servers(need).upstreams)
+        healthy = [upstream for upstream in serving if upstream.healthy]
         awake = [upstream for upstream in healthy if not upstream.asleep]
-        some = awake or healthy or [u for u in self.upstreams if u.state == "quarantined"]
+        some = awake or healthy or [u for u in serving if u.state == "quarantined"]
         return random.choice(some) if some else None
 
     def hear(self, agent_id: str, report: Report, now: float) -> list[Note]:

@@ -134,6 +134,11 @@ class Line:
         """The first of them; between two that have come back the order is not told."""
         return list(islice(self._as_they_came, most))
 
+    @property
+    def waiters(self) -> list[Waiter]:
+        """All of them, in no order."""
+        return [entry[2] for row in self._rows.values() for entry in row if _alive(entry)]
+
     def _clear_top(self, number: int) -> None:
         """Keep a living waiter on top of a row, and no empty row."""
         row = self._rows[number]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import attrs
 
+from paddler.errors import PaddlerError
 from paddler.scheduling.lines import Waiter
 from paddler.scheduling.notes import Note
 from paddler.scheduling.slots import Lease, Upstream
 
-__all__ = ["NOTHING", "Grant", "Outcome"]
+__all__ = ["NOTHING", "Grant", "Outcome", "Refusal"]
 
 
 @attrs.frozen
@@ -17,6 +18,14 @@ class Grant:
 
     waiter: Waiter
     lease: Lease
+
+
+@attrs.frozen
+class Refusal:
+    """A waiter can't be served after all."""
+
+    waiter: Waiter
+    error: PaddlerError
 
 
 @attrs.frozen
@@ -29,6 +38,7 @@ class Outcome:
     grants: tuple[Grant, ...] = ()
     notes: tuple[Note, ...] = ()
     doubted: tuple[Upstream, ...] = ()
+    refused: tuple[Refusal, ...] = ()
 
 
 #: Nothing follows.

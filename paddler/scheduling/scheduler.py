@@ -21,23 +21,22 @@ from paddler.errors import QueueFull
 from paddler.facts import Facts
 from paddler.scheduling.fleet import Fleet
 from paddler.scheduling.granting import Granting
-from paddler.scheduling.holding import Holding
-from paddler.scheduling.lines import Waiter
+from paddler.scheduling.lines import ANYTHING, Need, Waiter
 from paddler.scheduling.notes import Note, note
-from paddler.scheduling.outcomes import NOTHING, Outcome
+from paddler.scheduling.observed import Observed
+from paddler.scheduling.outcomes import NOTHING, Outcome, Refusal
 from paddler.scheduling.policies import Policy
-from paddler.scheduling.slots import Lease, State, Upstream
+from paddler.scheduling.routing import Routing
+from paddler.scheduling.slots import Lease, Upstream
 from paddler.scheduling.toll import Prefix, granting_by
 from paddler.scheduling.trust import FastErrors, Fault
-from paddler.scheduling.views import AgentView, FleetView, QueueView, fleet_view, view_of
-from paddler.scheduling.waiting import WaitingQueue
 from paddler.values import Report
 
 __all__ = ["Scheduler"]
 
 
 @attrs.define(eq=False)
-class Scheduler:
+class Scheduler(Observed):
     """Upstreams, leases and waiters.
 
     :param policy: chooses among upstreams.
@@ -45,6 +44,7 @@ class Scheduler:
     :param waiting_limit: the most requests that may wait.
     :param missed_allowed: reports an agent may miss before it is stale.
     :param quarantine: seconds that an upstream which keeps failing is left out.
+    :param routing: where models' names lead.
     """
 
     _policy: Policy | Prefix
@@ -52,11 +52,9 @@ class Scheduler:
     _waiting_limit: int
     _missed_allowed: int
     _quarantine: float = 10.0
-    _fleet: Fleet = attrs.field(init=False)
-    _queue: WaitingQueue = attrs.field(factory=WaitingQueue, init=False)
+    _routing: Routing = attrs.field(factory=Routing)
     _granting: Granting = attrs.field(init=False)
     _errors: FastErrors = attrs.field(factory=FastErrors, init=False)
-    _holding: Holding = attrs.field(factory=Holding, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._fleet = Fleet(self._missed_allowed, self._quarantine)
@@ -71,10 +69,16 @@ class Scheduler:
         doubt = None if before is None else before.doubt
         if before is not None:
             self._granting.hears(before, report)
+        kinds, version = self._fleet.kinds, self._fleet.kinds.version
         notes = self._fleet.hear(agent_id, report, now)
+        refused: tuple[Refusal, ...] = ()
+        if kinds.version != version:
+            self._routing.heard(report, now)
+            refused = self._routing.judge(self._queue, kinds, now)
         outcome = self._outcome(now, notes)
-        if before is not None and before.doubt != doubt:
-            return attrs.evolve(outcome, doubted=(before,))
+        doubted = (before,) if before is not None and before.doubt != doubt else ()
+        if refused or doubted:
+            return attrs.evolve(outcome, refused=refused, doubted=doubted)
         return outcome
 
     def in_use(self, agent_id: str) -> int:
@@ -100,11 +104,27 @@ class Scheduler:
         self._fleet.index(upstream)
         return self._outcome(now, self._fleet.told(upstream, before))
 
-    def any_healthy(self) -> Upstream | None:
-        """An upstream for a request that needs no slot."""
-        return self._fleet.any_healthy(self._random)
+    def any_healthy(self, model: str | None, now: float) -> Upstream | None:
+        """An upstream for a request that needs no slot and never waits.
+
+        :param model: the name of the model that it wants; None: it names none.
+        :raises ModelNotFound: there is no such model.
+        """
+        found = self._fleet.any_healthy(self.need(model, now), self._random)
+        if found is None and model not in self._routing.known:
+            # Nobody has served it so far, and others may do.
+            return self._fleet.any_healthy(ANYTHING, self._random)
+        return found
 
     # Requests.
+
+    def need(self, model: str | None, now: float) -> Need:
+        """What a request for a model needs.
+
+        :param model: the name that it gives; None: it gives none.
+        :raises ModelNotFound: nobody has ever served it, and it may not go elsewhere.
+        """
+        return self._routing.need(model, self._fleet.kinds, now)
 
     def request(self, waiter: Waiter, now: float) -> Outcome:
         """A request wants slots: granted now, or it waits.
@@ -159,7 +179,8 @@ class Scheduler:
 
         :param facts: what its answer said.
         """
-        self._holding.learn(now - lease.granted_at)
+        held, mean = now - lease.granted_at, self._mean_hold
+        self._mean_hold = held if mean is None else 0.95 * mean + 0.05 * held
         return self._end(lease, now, client_left=False, facts=facts, used=True)
 
     def fault(
@@ -226,47 +247,19 @@ class Scheduler:
     @property
     def next_event(self) -> float | None:
         """When `pass_time` must be called at the latest; None: never."""
-        due, event = self._granting.due, self._fleet.next_event
-        return event if due is None or (event is not None and event < due) else due
+        fleet, routing = self._fleet.next_event, self._routing.judges_at(self._queue)
+        events = fleet, routing, self._granting.due
+        return min((at for at in events if at is not None), default=None)
 
     def pass_time(self, now: float) -> Outcome:
         """Do what is due."""
         notes, doubted = self._fleet.pass_time(now)
-        return attrs.evolve(self._outcome(now, notes), doubted=tuple(doubted))
-
-    # Views.
-
-    def agents(self) -> tuple[AgentView, ...]:
-        """All agents, in the order they came."""
-        return tuple(map(view_of, self._fleet.upstreams))
-
-    def queue(self, now: float) -> QueueView:
-        """The buffer."""
-        first = self._queue.first()
-        oldest = 0.0 if first is None else max(0.0, now - first.arrived_at)
-        return QueueView(len(self._queue), 0, oldest, self._waiting_limit)
-
-    @property
-    def ever_buffered(self) -> int:
-        """How many requests have ever sat in the buffer; one that is granted at once does not."""
-        return self._queue.ever_stayed
-
-    def count_buffered(self) -> int:
-        """How many sat in the buffer at any time since this was last asked."""
-        return self._queue.count_stayed()
-
-    def fleet(self) -> FleetView:
-        """All agents together."""
-        return fleet_view(self._fleet.upstreams, len(self._queue))
-
-    def states(self) -> dict[str, State]:
-        """All agents' names, and what state each is in."""
-        return {upstream.name: upstream.state for upstream in self._fleet.upstreams}
-
-    def retry_after(self) -> int:
-        """Whole seconds after which a slot is likely, from how long requests held theirs."""
-        slots = sum(u.total for u in self._fleet.upstreams if u.healthy)
-        return self._holding.retry_after(len(self._queue), slots)
+        refused: tuple[Refusal, ...] = ()
+        judged_at = self._routing.judges_at(self._queue)
+        if judged_at is not None and now >= judged_at:
+            refused = self._routing.judge(self._queue, self._fleet.kinds, now)
+        outcome = self._outcome(now, notes)
+        return attrs.evolve(outcome, doubted=tuple(doubted), refused=refused)
 
     # Inside.
 

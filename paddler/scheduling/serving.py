@@ -22,28 +22,35 @@ __all__ = ["Kind", "Kinds", "Servers"]
 #: Needs of which it is remembered what serves them.
 REMEMBERED = 4096
 
-_Key = tuple[tuple[str, ...], int | None]
+#: The names of each model, and what a context holds.
+_Key = tuple[tuple[tuple[str, ...], ...], int | None]
 
 
 @attrs.define(eq=False)
 class Kind:
     """Upstreams that serve the same models, with contexts of the same size.
 
-    :param models: the names of what they serve.
+    :param models: the names of each of them, its id first.
     :param n_ctx: tokens that a slot's context holds; None: not known.
     """
 
-    models: frozenset[str]
+    models: tuple[tuple[str, ...], ...]
     n_ctx: int | None
+    key: _Key = attrs.field(init=False)
+    names: frozenset[str] = attrs.field(init=False)
     upstreams: dict[Upstream, None] = attrs.field(factory=dict, init=False)
     #: Idle slots of awake upstreams, and of sleeping ones, which a request has to wake first.
     awake: IdleIndex = attrs.field(factory=IdleIndex, init=False)
     asleep: IdleIndex = attrs.field(factory=IdleIndex, init=False)
 
+    def __attrs_post_init__(self) -> None:
+        self.key = self.models, self.n_ctx
+        self.names = frozenset(chain.from_iterable(self.models))
+
     def serves(self, need: Need) -> bool:
         """Whether they are of use to a request with that need."""
         model, n_ctx = need
-        if model is not None and model not in self.models:
+        if model is not None and model not in self.names:
             return False
         return self.n_ctx is None or n_ctx <= self.n_ctx
 
@@ -85,39 +92,64 @@ class Kinds:
     """The kinds of upstreams that there are."""
 
     _kinds: dict[_Key, Kind] = attrs.field(factory=dict, init=False)
-    _of: dict[Upstream, tuple[_Key, Kind]] = attrs.field(factory=dict, init=False)
+    _kind_of: dict[Upstream, Kind] = attrs.field(factory=dict, init=False)
     _servers: dict[Need, Servers] = attrs.field(factory=dict, init=False)
+    #: Another whenever an upstream is new, or serves something else than before.
+    version: int = attrs.field(default=0, init=False)
+
+    @property
+    def some(self) -> bool:
+        """There are upstreams."""
+        return bool(self._kinds)
+
+    @property
+    def ids(self) -> Iterator[str]:
+        """The id of each model that is served, once."""
+        models = chain.from_iterable(kind.models for kind in self._kinds.values())
+        return iter(dict.fromkeys(names[0] for names in models))
+
+    @property
+    def one_model(self) -> bool:
+        """All that is served has a name in common; also where it is not known what is."""
+        models = list(chain.from_iterable(kind.models for kind in self._kinds.values()))
+        return not models or bool(frozenset(models[0]).intersection(*models[1:]))
+
+    @property
+    def reports(self) -> Iterator[Report]:
+        """A report of each kind."""
+        return (next(iter(kind.upstreams)).report for kind in self._kinds.values())
 
     def put(self, upstream: Upstream) -> None:
         """An upstream is new, or what it serves may be other than before."""
         key = _key_of(upstream.report)
-        before = self._of.get(upstream)
+        before = self._kind_of.get(upstream)
         if before is not None:
-            if before[0] == key:
+            if before.key == key:
                 return
             self.take_out(upstream)
         kind = self._kinds.get(key)
         if kind is None:
-            kind = self._kinds[key] = Kind(frozenset(key[0]), key[1])
+            kind = self._kinds[key] = Kind(*key)
             self._servers.clear()
         kind.upstreams[upstream] = None
-        self._of[upstream] = key, kind
+        self._kind_of[upstream] = kind
+        self.version += 1
 
     def take_out(self, upstream: Upstream) -> None:
         """An upstream is no more; nothing happens when it was not here."""
-        if upstream not in self._of:
+        kind = self._kind_of.pop(upstream, None)
+        if kind is None:
             return
-        key, kind = self._of.pop(upstream)
         kind.awake.put(upstream, 0)
         kind.asleep.put(upstream, 0)
         del kind.upstreams[upstream]
         if not kind.upstreams:
-            del self._kinds[key]
+            del self._kinds[kind.key]
             self._servers.clear()
 
     def index(self, upstream: Upstream) -> None:
         """Keep the indexes of idle slots true after a change."""
-        kind, idle = self._of[upstream][1], upstream.grantable
+        kind, idle = self._kind_of[upstream], upstream.grantable
         awake, asleep = (0, idle) if upstream.report.sleeping else (idle, 0)
         kind.awake.put(upstream, awake)
         if asleep or len(kind.asleep):
@@ -125,8 +157,8 @@ class Kinds:
 
     def serve(self, upstream: Upstream, need: Need) -> bool:
         """Whether an upstream can serve a need."""
-        of = self._of.get(upstream)
-        return of is not None and of[1].serves(need)
+        kind = self._kind_of.get(upstream)
+        return kind is not None and kind.serves(need)
 
     def servers(self, need: Need) -> Servers:
         """What can serve a need."""
@@ -140,4 +172,4 @@ class Kinds:
 
 
 def _key_of(report: Report) -> _Key:
-    return report.models, report.n_ctx
+    return tuple(model.names for model in report.served), report.n_ctx

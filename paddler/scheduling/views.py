@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 import attrs
 
 from paddler.scheduling.slots import State, Upstream
-from paddler.values import Issue
+from paddler.values import Issue, Model, Report
 
-__all__ = ["AgentView", "FleetView", "IssueView", "QueueView", "fleet_view", "view_of"]
+__all__ = [
+    "AgentView",
+    "FleetView",
+    "IssueView",
+    "ModelView",
+    "QueueView",
+    "fleet_view",
+    "models_view",
+    "view_of",
+]
 
 
 @attrs.frozen
@@ -68,6 +77,25 @@ class QueueView:
     bytes_waiting: int
     oldest_wait_seconds: float
     limit: int
+
+
+@attrs.frozen
+class ModelView:
+    """A model, as all servers together have it.
+
+    :param aliases: what it is called by some of them.
+    :param since: when it was first heard of, Unix seconds; 0: before any agent.
+    :param owned_by: whose it is.
+    :param capabilities: what it can do.
+    :param meta: what a server tells of it: the one with the largest context.
+    """
+
+    id: str
+    aliases: tuple[str, ...] = ()
+    since: float = 0.0
+    owned_by: str = "llamacpp"
+    capabilities: tuple[str, ...] = ()
+    meta: Mapping[str, object] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -134,3 +162,42 @@ def fleet_view(upstreams: Collection[Upstream], waiting: int) -> FleetView:
         slots_processing=processing,
         requests_waiting=waiting,
     )
+
+
+def models_view(
+    reports: Iterable[Report], known: Mapping[str, float], listed: Collection[str]
+) -> tuple[ModelView, ...]:
+    """All models that are served or listed, each once, in the order of their ids.
+
+    :param reports: one of each kind of upstream.
+    :param known: when each name was first heard of.
+    :param listed: names that are there even while nobody serves them.
+    """
+    by_id: dict[str, Model] = {}
+    for report in reports:
+        for model in report.served:
+            before = by_id.get(model.id, model)
+            best = max(before, model, key=_context)
+            names = dict.fromkeys((*before.aliases, *model.aliases))
+            names.pop(model.id, None)
+            by_id[model.id] = attrs.evolve(best, aliases=tuple(names))
+    served = {name for model in by_id.values() for name in model.names}
+    for name in listed:
+        if name not in served:
+            by_id[name] = Model(name)
+    return tuple(
+        ModelView(
+            model.id,
+            model.aliases,
+            known.get(model.id, 0.0),
+            model.owned_by,
+            model.capabilities,
+            model.meta,
+        )
+        for model in sorted(by_id.values(), key=lambda model: model.id)
+    )
+
+
+def _context(model: Model) -> float:
+    n_ctx = model.meta.get("n_ctx")
+    return n_ctx if isinstance(n_ctx, (int, float)) else 0

@@ -60,6 +60,13 @@ class WaitingQueue:
         if not line.size:
             del self._lines[waiter.need]
 
+    def move(self, waiter: Waiter, need: Need) -> None:
+        """A waiter needs something else than before; it keeps its place."""
+        self.leave(waiter)
+        waiter.need = need
+        self.enter(waiter)
+        self.stay(waiter)
+
     def stay(self, waiter: Waiter) -> None:
         """A waiter that has come into line is not served at once."""
         self.ever_stayed += waiter.counted_in < 0

@@ -1,0 +1,59 @@
+"""What may be read of the balancer while it runs; nothing here changes it."""
+
+from __future__ import annotations
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+
+from paddler.balancer.limits import BodyBudget
+from paddler.scheduling.scheduler import Scheduler
+from paddler.scheduling.slots import State
+from paddler.scheduling.views import AgentView, FleetView, ModelView, QueueView
+
+__all__ = ["Readable"]
+
+
+@attrs.define(eq=False)
+class Readable:
+    """The readings of `Admission`.
+
+    :param clock: the time.
+    :param scheduler: decides; nobody else may call it.
+    :param timeout: seconds that a request may wait.
+    :param bodies: the bytes of waiting requests.
+    """
+
+    _clock: IReactorTime
+    _scheduler: Scheduler
+    timeout: float
+    bodies: BodyBudget = attrs.field(factory=BodyBudget)
+
+    def agents(self) -> tuple[AgentView, ...]:
+        """All agents."""
+        return self._scheduler.agents()
+
+    def models(self) -> tuple[ModelView, ...]:
+        """All models."""
+        return self._scheduler.models()
+
+    def fleet(self) -> FleetView:
+        """All agents together."""
+        return self._scheduler.fleet()
+
+    def states(self) -> dict[str, State]:
+        """All agents' names, and what state each is in."""
+        return self._scheduler.states()
+
+    @property
+    def ever_buffered(self) -> int:
+        """How many requests have ever sat in the buffer; one that is granted at once does not."""
+        return self._scheduler.ever_buffered
+
+    def count_buffered(self) -> int:
+        """How many sat in the buffer at any time since this was last asked."""
+        return self._scheduler.count_buffered()
+
+    def queue(self) -> QueueView:
+        """The buffer."""
+        view = self._scheduler.queue(self._clock.seconds())
+        return attrs.evolve(view, bytes_waiting=self.bodies.used)

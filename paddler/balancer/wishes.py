@@ -1,0 +1,166 @@
+"""What a request's body asks of the fleet: how many slots, and which model.
+
+Each body is read once for it, as far as it takes; what is not asked for here is passed over.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import msgspec
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+
+from paddler.balancer.bodies import BOM
+from paddler.balancer.shortening import shortened
+from paddler.headers import Pairs, values
+
+__all__ = ["Wishes", "wishes", "wishes_of"]
+
+_COMPLETIONS = frozenset(("/completion", "/completions", "/v1/completions"))
+_EMBEDDINGS = frozenset(("/embedding", "/embeddings", "/v1/embeddings"))
+_RERANKS = frozenset(("/rerank", "/reranking", "/v1/rerank", "/v1/reranking"))
+_CHATS = frozenset(("/chat/completions", "/v1/chat/completions", "/api/chat"))
+
+_NUMBERS_BEGIN_WITH = tuple(b"%c" % sign for sign in b"-0123456789")
+_COUNT = re.compile(rb"([0-9]{1,5})(?:\.0{1,9})?")
+#: Bytes of a value that are looked at to see what kind it is: JSON allows blanks before it.
+_OPENING = 64
+#: Bytes of a form that are read at a time, and of a name in it.
+_BLOCK = 64 * 1024
+_NAME = 1024
+
+
+class Wishes(NamedTuple):
+    """What a request's body asks of the fleet.
+
+    :param weight: the slots that it will occupy.
+    :param model: the name of the model that it wants; None: it names none.
+    """
+
+    weight: int = 1
+    model: str | None = None
+
+
+class _Body(msgspec.Struct):
+    """The parts of a body that matter here, undecoded."""
+
+    model: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    n: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    n_cmpl: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    prompt: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    input: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    content: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    documents: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    texts: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    id_slot: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_body_decoder = msgspec.json.Decoder(_Body)
+_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_text_decoder = msgspec.json.Decoder(str)
+
+
+def wishes(path: str, body: bytes) -> tuple[Wishes, bytes]:
+    """What a body asks for, and the body as llama-server gets it.
+
+    `n` answers to each of several prompts take a slot each. `id_slot` is taken out: it would
+    pin the request to a slot that may be busy while others are idle. A body that can't be read
+    takes one slot and is passed on as it is, for llama-server to say what is wrong with it.
+    """
+    try:
+        fields = _body_decoder.decode(shortened(body).removeprefix(BOM))
+        if fields.id_slot is not msgspec.UNSET:
+            rest = _fields_decoder.decode(body.removeprefix(BOM))
+            del rest["id_slot"]
+            body = msgspec.json.encode(rest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Wishes(), body
+    return Wishes(_weight(path, fields), _text(fields.model)), body
+
+
+def wishes_of(path: str, body: Any, headers: Pairs) -> tuple[Wishes, Any]:
+    """`wishes` for an `IBody`, which is not read where it can't matter.
+
+    :param headers: tell of a form, which audio comes in; it may name its model too.
+    """
+    if not body.may_be_json_object():
+        return Wishes(1, _model_in_form(body, headers)), body
+    read = body.read()
+    found, sent = wishes(path, read)
+    return found, body if sent is read else body.replaced(sent)
+
+
+def _weight(path: str, fields: _Body) -> int:
+    if path in _CHATS or path in _COMPLETIONS:
+        answers = max(_number(fields.n), _number(fields.n_cmpl))
+        return answers if path in _CHATS else answers * _prompts(fields.prompt)
+    if path in _EMBEDDINGS:
+        return max(_prompts(fields.input), _prompts(fields.content))
+    if path in _RERANKS:
+        return max(_items(fields.documents), _items(fields.texts))
+    return 1
+
+
+def _number(raw: msgspec.Raw | msgspec.UnsetType) -> int:
+    """A count, which llama-server also takes as 2.0; 1 where it is none."""
+    found = _COUNT.fullmatch(b"" if raw is msgspec.UNSET else bytes(raw))
+    return max(1, int(found[1])) if found else 1
+
+
+def _text(raw: msgspec.Raw | msgspec.UnsetType) -> str | None:
+    """A text; None where it is none."""
+    if raw is msgspec.UNSET:
+        return None
+    try:
+        return _text_decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _opening(raw: msgspec.Raw) -> bytes:
+    """How a value begins, without copying all of it."""
+    return bytes(memoryview(raw)[:_OPENING]).lstrip()
+
+
+def _prompts(raw: msgspec.Raw | msgspec.UnsetType) -> int:
+    """How many prompts there are; a list with numbers in it is one prompt's tokens."""
+    if raw is msgspec.UNSET:
+        return 1
+    opening = _opening(raw)
+    if not opening.startswith(b"[") or opening[1:].lstrip().startswith(_NUMBERS_BEGIN_WITH):
+        return 1
+    items = _list_decoder.decode(raw)
+    tokens = any(_opening(item).startswith(_NUMBERS_BEGIN_WITH) for item in items)
+    return 1 if tokens else max(1, len(items))
+
+
+def _items(raw: msgspec.Raw | msgspec.UnsetType) -> int:
+    """The length of a list; 1 where it is none."""
+    if raw is msgspec.UNSET or not _opening(raw).startswith(b"["):
+        return 1
+    return max(1, len(_list_decoder.decode(raw)))
+
+
+def _model_in_form(body: Any, headers: Pairs) -> str | None:
+    """The model that a form names; None where it names none, or is no form."""
+    kinds = values(headers, b"content-type")
+    kind, options = parse_options_header(kinds[0].decode("latin-1")) if kinds else ("", {})
+    if kind != "multipart/form-data" or not options.get("boundary"):
+        return None
+    found: bytes | None = None
+    file = body.file()
+    try:
+        parser = PushMultipartParser(options["boundary"], max_segment_count=100)
+        while not parser.closed:
+            for event in parser.parse(file.read(_BLOCK)):
+                if isinstance(event, MultipartSegment):
+                    found = b"" if event.name == "model" else None
+                elif event is None and found is not None:
+                    return found.decode("utf-8", "replace")
+                elif event is not None and found is not None:
+                    found = (found + event)[:_NAME]
+    except MultipartError:
+        pass  # llama-server says what is wrong with it
+    return None

@@ -1,0 +1,77 @@
+"""What may be read of a scheduler; nothing here changes it."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+
+from paddler.scheduling.fleet import Fleet
+from paddler.scheduling.routing import Routing
+from paddler.scheduling.slots import State
+from paddler.scheduling.views import (
+    AgentView,
+    FleetView,
+    ModelView,
+    QueueView,
+    fleet_view,
+    models_view,
+    view_of,
+)
+from paddler.scheduling.waiting import WaitingQueue
+
+__all__ = ["Observed"]
+
+#: Seconds that a client is told to wait when nothing is known of how long requests take.
+RETRY_AFTER_UNKNOWN = 5
+RETRY_AFTER_MOST = 60
+
+
+@attrs.define(eq=False)
+class Observed:
+    """The readings of a scheduler."""
+
+    _waiting_limit: int = attrs.field(init=False)
+    _fleet: Fleet = attrs.field(init=False)
+    _routing: Routing = attrs.field(init=False)
+    _queue: WaitingQueue = attrs.field(factory=WaitingQueue, init=False)
+    _mean_hold: float | None = attrs.field(default=None, init=False)
+
+    def agents(self) -> tuple[AgentView, ...]:
+        """All agents, in the order they came."""
+        return tuple(map(view_of, self._fleet.upstreams))
+
+    def models(self) -> tuple[ModelView, ...]:
+        """All models that are served or listed."""
+        return models_view(self._fleet.kinds.reports, self._routing.known, self._routing.listed)
+
+    def queue(self, now: float) -> QueueView:
+        """The buffer."""
+        first = self._queue.first()
+        oldest = 0.0 if first is None else max(0.0, now - first.arrived_at)
+        return QueueView(len(self._queue), 0, oldest, self._waiting_limit)
+
+    @property
+    def ever_buffered(self) -> int:
+        """How many requests have ever sat in the buffer; one that is granted at once does not."""
+        return self._queue.ever_stayed
+
+    def count_buffered(self) -> int:
+        """How many sat in the buffer at any time since this was last asked."""
+        return self._queue.count_stayed()
+
+    def fleet(self) -> FleetView:
+        """All agents together."""
+        return fleet_view(self._fleet.upstreams, len(self._queue))
+
+    def states(self) -> dict[str, State]:
+        """All agents' names, and what state each is in."""
+        return {upstream.name: upstream.state for upstream in self._fleet.upstreams}
+
+    def retry_after(self) -> int:
+        """Whole seconds after which a slot is likely, from how long requests held theirs."""
+        total = sum(u.total for u in self._fleet.upstreams if u.healthy)
+        if self._mean_hold is None or not total:
+            return RETRY_AFTER_UNKNOWN
+        wait = self._mean_hold * (len(self._queue) + 1) / total
+        return max(1, min(RETRY_AFTER_MOST, math.ceil(wait)))

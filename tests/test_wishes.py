@@ -1,0 +1,118 @@
+"""What a request's body asks of the fleet."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from paddler.balancer.bodies import FileBody, MemoryBody
+from paddler.balancer.wishes import Wishes, wishes, wishes_of
+
+
+class WeightTests(SynchronousTestCase):
+    """How many slots a body takes."""
+
+    def test_weights(self) -> None:
+        """As many as answers times prompts, inputs or documents."""
+        for path, body, weight in (
+            ("/completion", b'{"prompt":"a"}', 1),
+            ("/completion", b'{"prompt":["a","b","c"]}', 3),
+            ("/completion", b'{"prompt":["a","b"],"n":3}', 6),
+            ("/v1/completions", b'{"prompt" : [ [1,2], "b" ] }', 2),
+            ("/completion", b'{"prompt":[1,2,3]}', 1),
+            ("/completion", b'{"prompt":[-1]}', 1),
+            ("/completion", b'{"prompt":["a",3,"b"]}', 1),
+            ("/completion", b'{"prompt":[]}', 1),
+            ("/completion", b'{"prompt":{"prompt_string":"a"}}', 1),
+            ("/completion", b'{"prompt":null}', 1),
+            ("/v1/chat/completions", b'{"n":4,"prompt":["a","b"]}', 4),
+            ("/v1/chat/completions", b'{"n_cmpl":2}', 2),
+            ("/v1/chat/completions", b'{"n":2.0}', 2),
+            ("/v1/chat/completions", b'{"n":2.5}', 1),
+            ("/v1/chat/completions", b" " * 99 + b'{"n":2}', 2),
+            ("/v1/chat/completions", b'\xef\xbb\xbf{"n":2}', 2),
+            ("/v1/chat/completions", b'{"n":0}', 1),
+            ("/v1/chat/completions", b'{"n":-2}', 1),
+            ("/v1/chat/completions", b'{"n":"3"}', 1),
+            ("/v1/chat/completions", b'{"n":null}', 1),
+            ("/v1/chat/completions", b'{"n":99999999999999999999}', 1),
+            ("/v1/embeddings", b'{"input":["a","b"]}', 2),
+            ("/embedding", b'{"content":["a","b","c"]}', 3),
+            ("/v1/embeddings", b'{"input":[1,2,3]}', 1),
+            ("/v1/rerank", b'{"query":"q","documents":["a","b"]}', 2),
+            ("/rerank", b'{"query":"q","texts":["a","b","c"]}', 3),
+            ("/v1/messages", b'{"n":3}', 1),
+            ("/infill", b'{"input_extra":[{}]}', 1),
+        ):
+            self.assertEqual(wishes(path, body), (Wishes(weight), body), body)
+
+    def test_unreadable(self) -> None:
+        """What can't be read takes one slot and is passed on as it is."""
+        nested = b'{"prompt":' + b"[" * 100_000
+        for body in (b"", b"{", b"[1]", b"3", b"\xff", b'{"a":"\xff"}', b"--form", nested):
+            self.assertEqual(wishes("/completion", body), (Wishes(), body))
+
+    def test_id_slot(self) -> None:
+        """`id_slot` goes, however it is written; the rest stays as it is."""
+        for body in (
+            b'{"id_slot":1,"a":1.50,"b":[ 1 ]}',
+            b'{"a":1.50,"id\\u005fslot":-1,"b":[ 1 ]}',
+        ):
+            self.assertEqual(wishes("/completion", body), (Wishes(), b'{"a":1.50,"b":[ 1 ]}'))
+
+    def test_model(self) -> None:
+        """The model is what the body calls so at its top, if that is a text."""
+        for body, model in (
+            (b'{"model":"m"}', "m"),
+            (b'{"messages":[{"model":"x"}],"model" : "m\\u00e9\\"q"}', 'mé"q'),
+            (b'{"model":"a","model":"b"}', "b"),
+            (b'{"model":""}', ""),
+            (b'{"model":3}', None),
+            (b'{"model":null}', None),
+            (b'{"options":{"model":"x"},"prompt":"\\"model\\":\\"y\\""}', None),
+            (b'{"model":"\xff"}', None),
+        ):
+            self.assertEqual(wishes("/completion", body)[0].model, model, body)
+
+
+def form(*fields: tuple[str, bytes], ends: bool = True) -> bytes:
+    """A form with these fields."""
+    parts = [
+        b'--XX\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n' % (name.encode(), value)
+        for name, value in fields
+    ]
+    return b"".join(parts) + (b"--XX--\r\n" if ends else b"")
+
+
+class FormTests(SynchronousTestCase):
+    """Bodies that are forms, as audio comes."""
+
+    def model(self, body: bytes, kind: str = "multipart/form-data; boundary=XX") -> str | None:
+        """The model that a body of that kind names."""
+        for its in (MemoryBody(body), FileBody(BytesIO(body), len(body))):
+            found, sent = wishes_of(
+                "/v1/audio/transcriptions", its, [(b"Content-type", kind.encode())]
+            )
+            self.assertIs(sent, its)
+            self.assertEqual(found.weight, 1)
+            self.assertEqual(sent.read(), body)
+        return found.model
+
+    def test_model(self) -> None:
+        """Its field names the model, before or behind the audio."""
+        audio = ("file", b'\r\n--X"model"' * 50_000)
+        self.assertEqual(self.model(form(("model", b"whisper"), audio)), "whisper")
+        self.assertEqual(self.model(form(audio, ("model", b"whisper"))), "whisper")
+        quoted = 'Multipart/Form-Data; boundary="XX"'
+        self.assertEqual(self.model(form(audio, ("model", "é".encode())), quoted), "é")
+        self.assertEqual(self.model(form(audio, ("model", b"x" * 9999))), "x" * 1024)
+
+    def test_no_model(self) -> None:
+        """A form without one, one that is broken, and what is no form."""
+        whole = form(("model", b"m"))
+        for body in (b"", b"--XX", form(("models", b"m")), form(("model", b"m"), ends=False)):
+            self.assertIsNone(self.model(body), body)
+        for kind in ("", "application/json", "multipart/form-data", "multipart/mixed; boundary=XX"):
+            self.assertIsNone(self.model(whole, kind), kind)
+        self.assertIsNone(self.model(whole, "multipart/form-data; boundary=YY"))
