@@ -388,7 +388,7 @@ class AgainTests(AdmissionTestCase):
         self.clock.advance(0.2)
         trial = self.successResultOf(waiting)
         self.assertNoResult(behind)
-        self.admission.answered(trial.upstream)
+        self.admission.answered(trial.upstream, trial)
         self.successResultOf(behind)
         self.assertEqual(self.admission.agents()[0].error, None)
 
@@ -396,7 +396,7 @@ class AgainTests(AdmissionTestCase):
         """An answer of one that nothing is held against changes nothing."""
         self.hear()
         _, lease = self.granted()
-        self.admission.answered(lease.upstream)
+        self.admission.answered(lease.upstream, lease)
         self.assertEqual(self.admission.agents()[0].state, "ready")
 
     def test_doubt(self) -> None:

@@ -13,6 +13,8 @@ from paddler.balancer.limits import Limits
 from paddler.balancer.requests import Doors
 from paddler.balancer.settings import BalancerOptions, BalancerSettings
 from paddler.balancer.statsd import StatsdSettings
+from paddler.scheduling.policies import IdleSlots
+from paddler.scheduling.toll import Prefix
 
 DEFAULTS = BalancerSettings(
     management="tcp:8085:interface=127.0.0.1:backlog=1024",
@@ -26,6 +28,7 @@ DEFAULTS = BalancerSettings(
         max_tries=2,
         patience=Patience(unreachable=2.0, timeout=60.0),
     ),
+    policy=IdleSlots(),
     buffer_size=1000,
     buffer_bytes=256 * 2**20,
     buffer_timeout=60.0,
@@ -59,6 +62,14 @@ class SettingsTests(SynchronousTestCase):
     def test_defaults(self) -> None:
         """Nothing given."""
         self.assertEqual(parsed().settings(), DEFAULTS)
+
+    def test_prefix(self) -> None:
+        """The policy that knows prompts has them read, and its own options."""
+        settings = parsed("--balancing=prefix").settings()
+        self.assertEqual((settings.policy, settings.ways.prompts), (Prefix(), True))
+        self.assertEqual(settings.policy, Prefix(fairness_bound=20.0, memory=64 * 2**20))
+        words = ("--balancing=prefix", "--fairness-bound=7s", "--prefix-memory=1KiB")
+        self.assertEqual(parsed(*words).settings().policy, Prefix(7.0, 1024))
 
     def test_each(self) -> None:
         """One option at a time."""
@@ -150,7 +161,7 @@ class SettingsTests(SynchronousTestCase):
             self.assertNotIn(value, str(error.code))
 
     def test_refused(self) -> None:
-        """What contradicts itself, does not fit, or is not built yet."""
+        """What contradicts itself or does not fit."""
         for words, named in (
             (("--management-endpoint=unix:/p", "--management-port=1"), "--management-endpoint"),
             (("--reverseproxy-endpoint=unix:/p", "--reverseproxy-host=h"), "--reverseproxy-host"),
@@ -160,7 +171,9 @@ class SettingsTests(SynchronousTestCase):
             (("--request-buffer-bytes=1MiB",), "--max-request-body"),
             (("--statsd-prefix=a b",), "--statsd-prefix"),
             (("--statsd-prefix=a..b",), "--statsd-prefix"),
-            (("--fairness-bound=5s",), "not built"),
+            (("--fairness-bound=5s",), "--fairness-bound: means nothing"),
+            (("--prefix-memory=1MiB", "--balancing=idle-slots"), "--prefix-memory: means nothing"),
+            (("--balancing=prefix", "--fairness-bound=0"), "--fairness-bound"),
             (("--model-routing=loose",), "auto or strict or off"),
             (("--models=a,,b",), "names of models"),
             (("--models=a", "--model-routing=off"), "contradict"),

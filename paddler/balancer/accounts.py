@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 import attrs
 
+from paddler.facts import Facts
 from paddler.scheduling.trust import Fault
 
 __all__ = ["Account", "Finished", "Ledger", "Ledgers", "Phase", "refused"]
@@ -30,6 +31,7 @@ class Finished:
     :param tries: upstreams that it was sent to.
     :param left: where its client was when it left; None: it did not.
     :param cut: its answer ended before it was whole.
+    :param facts: what its answer said of its prompt; None: nothing, or nobody looked.
     """
 
     request_id: str
@@ -44,6 +46,7 @@ class Finished:
     tries: int
     left: Phase | None
     cut: bool
+    facts: Facts | None = None
 
     @property
     def status(self) -> str:
@@ -125,6 +128,7 @@ class Account:
     sent: int = 0
     code: int = 0
     cut: bool = False
+    facts: Facts | None = None
 
     def waits(self, now: float) -> None:
         """It gets into line."""
@@ -158,6 +162,7 @@ class Account:
             tries=self.tries,
             left=left,
             cut=self.cut,
+            facts=self.facts,
         )
 
     def _phase(self) -> Phase:

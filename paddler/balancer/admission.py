@@ -24,6 +24,8 @@ from twisted.python.failure import Failure
 
 from paddler.balancer.readable import Readable
 from paddler.errors import QueueFull, Stopping, WaitedTooLong
+from paddler.facts import Facts
+from paddler.prompts import Prompt
 from paddler.scheduling.lines import ANYTHING, Waiter
 from paddler.scheduling.notes import Note
 from paddler.scheduling.outcomes import NOTHING, Grant, Outcome, Refusal
@@ -52,15 +54,17 @@ class Admission(Readable):
 
     # Requests.
 
-    def waiter(self, weight: int, model: str | None = None) -> Waiter:
+    def waiter(self, weight: int, model: str | None = None, prompt: Prompt | None = None) -> Waiter:
         """A new request, not yet in line.
 
         :param weight: the slots that it will occupy.
         :param model: the name of the model that it wants; None: it names none.
+        :param prompt: how its prompt begins; None: nobody wants to know.
         :raises ModelNotFound: there is no such model.
         """
         now = self._clock.seconds()
-        return Waiter(weight, now, self._scheduler.need(model, now) if model else ANYTHING)
+        need = self._scheduler.need(model, now) if model else ANYTHING
+        return Waiter(weight, now, need, prompt)
 
     def at_once(self, waiter: Waiter) -> Lease | None:
         """Slots for a request that need not wait; None: `acquire` has them, or an error."""
@@ -116,9 +120,12 @@ class Admission(Readable):
         self._carry_out(outcome)
         return waiting
 
-    def release(self, lease: Lease) -> None:
-        """The request has ended, its slots are free."""
-        self._carry_out(self._scheduler.release(lease, self._clock.seconds()))
+    def release(self, lease: Lease, facts: Facts | None = None) -> None:
+        """The request has ended, its slots are free.
+
+        :param facts: what its answer said.
+        """
+        self._carry_out(self._scheduler.release(lease, self._clock.seconds(), facts))
 
     def fault(
         self,
@@ -132,8 +139,13 @@ class Admission(Readable):
         now = self._clock.seconds()
         self._carry_out(self._scheduler.fault(upstream, fault, cause, problem, now, lease))
 
-    def answered(self, upstream: Upstream) -> None:
-        """An upstream has begun to answer a request as it should."""
+    def answered(self, upstream: Upstream, lease: Lease | None) -> None:
+        """An upstream has begun to answer a request as it should.
+
+        :param lease: the request's; None: it needs no slot.
+        """
+        if lease is not None:
+            self._scheduler.answers(lease, self._clock.seconds())
         if upstream.trust.suspect or upstream.error is not None:
             self._carry_out(self._scheduler.answered(upstream, self._clock.seconds()))
 

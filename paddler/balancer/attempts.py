@@ -1,6 +1,6 @@
 """Attempts: each sending of a request to one upstream, and its answer's way to the client.
 
-Nothing of an answer is read: bytes pass as they come, no faster than the client takes
+Of an answer at most its end is read: bytes pass as they come, no faster than the client takes
 them. Its head is held until the first byte of its body, so that a server that dies while it
 evaluates the prompt can still be replaced. Only a short error of the server's own is held
 whole, for it may say that the model is still loading.
@@ -58,6 +58,8 @@ class Attempt:
     :param request: the client's, an `IClientRequest`.
     :param account: kept of it.
     :param upstream: where it goes.
+    :param takes_frames: chunks may come with their frames.
+    :param keeps: bytes of the answer's end that are kept, for what it says there.
     """
 
     _clock: IReactorTime
@@ -65,8 +67,10 @@ class Attempt:
     _request: Any
     _account: Account
     upstream: Upstream
-    #: Chunks may come with their frames.
     takes_frames: bool
+    keeps: int = 0
+    #: The last bytes of the answer, so many or a few.
+    tail: bytes = attrs.field(default=b"", init=False)
     watch: Watch | None = attrs.field(default=None, init=False)
     #: The status of the answer.
     code: int = attrs.field(default=0, init=False)
@@ -83,7 +87,6 @@ class Attempt:
     _paused: bool = attrs.field(default=False, init=False)
     _head: Any = attrs.field(default=None, init=False)
     _held: bytes | None = attrs.field(default=None, init=False)
-    _tail: bytes = attrs.field(default=b"", init=False)
     _frames: bytes = attrs.field(default=b"", init=False)
 
     @property
@@ -148,8 +151,11 @@ class Attempt:
                 return
         if not self.started:
             self._start()
+        if self.keeps:
+            self.tail = (self.tail + data if len(data) < self.keeps else data)[-self.keeps :]
         if self._head.streams:
-            self._tail = data[-4:] if len(data) >= 4 else (self._tail + data)[-4:]
+            if not self.keeps:
+                self.tail = data[-4:] if len(data) >= 4 else (self.tail + data)[-4:]
             if not self.tokens_flowing:
                 self.tokens_flowing = _has_tokens(data)
         self._account.sent += len(data)
@@ -202,7 +208,7 @@ class Attempt:
             return None
         code, _ = status_of(error)
         data = b"data: " + error_body(code, "upstream_truncated", str(error)) + b"\n\n"
-        ended = self._tail.endswith((b"\n\n", b"\r\n\r\n"))
+        ended = self.tail.endswith((b"\n\n", b"\r\n\r\n"))
         return data if ended else b"\n\n" + data
 
     # From the client's connection.

@@ -13,6 +13,7 @@ from paddler.balancer.accounts import Account
 from paddler.balancer.answers import INTERNAL_ERROR, JSON, error_answer
 from paddler.balancer.attempts import Attempt
 from paddler.errors import PaddlerError, Stopping, UpstreamFailed, UpstreamTruncated
+from paddler.facts import Facts
 from paddler.scheduling.slots import Lease
 
 if TYPE_CHECKING:
@@ -67,10 +68,10 @@ class Ending:
         else:
             self._fail(Stopping())
 
-    def _release(self) -> None:
+    def _release(self, facts: Facts | None = None) -> None:
         lease, self._lease = self._lease, None
         if lease is not None:
-            self._common.admission.release(lease)
+            self._common.admission.release(lease, facts)
 
     def _abort(self) -> Attempt | None:
         """Give up the attempt that is under way, if there is one."""

@@ -26,6 +26,7 @@ from paddler.balancer.faults import fault_in_answer, fault_of
 from paddler.balancer.requests import Destination, Target, destination, named_in, target_of
 from paddler.balancer.wishes import wishes_of
 from paddler.errors import NoUpstream, PaddlerError, Stopping, UpstreamFailed, UpstreamTruncated
+from paddler.facts import TAIL, facts_in
 from paddler.headers import cross_origin, forwarded
 from paddler.scheduling.lines import Waiter
 from paddler.scheduling.slots import Lease, Upstream
@@ -70,13 +71,14 @@ class Exchange(Ending):
     def _begin_at(self, target: Target, goes_to: Destination) -> None:
         """Serve it at an upstream."""
         self._target = target.sent
-        wishes, self._body = wishes_of(target.path, self.request.body, self.request.pairs)
+        prompts = self._common.ways.prompts
+        wishes, self._body = wishes_of(target.path, self.request.body, self.request.pairs, prompts)
         if goes_to is Destination.ANY:
             self._model = wishes.model or named_in(target)
             self._send_to_any()
             return
         admission = self._common.admission
-        self._waiter = waiter = admission.waiter(wishes.weight, wishes.model)
+        self._waiter = waiter = admission.waiter(*wishes)
         self.account.waits(waiter.arrived_at)
         lease = admission.at_once(waiter)
         if lease is not None:
@@ -118,7 +120,10 @@ class Exchange(Ending):
         request.let_go()
         account.agent = upstream.name
         account.tries += 1
-        attempt = Attempt(common.clock, self, request, account, upstream, request.takes_frames)
+        keeps = TAIL if common.ways.prompts and self._lease is not None else 0
+        attempt = Attempt(
+            common.clock, self, request, account, upstream, request.takes_frames, keeps
+        )
         self._attempt = attempt
         common.running.add(attempt)
         headers = forwarded(
@@ -137,14 +142,16 @@ class Exchange(Ending):
         account.code = attempt.code
         account.first_byte_at = self._common.clock.seconds()
         if attempt.code < 500:
-            self._common.admission.answered(attempt.upstream)
+            self._common.admission.answered(attempt.upstream, self._lease)
 
     def attempt_ended(self, attempt: Attempt, error: PaddlerError | None) -> None:
         """See `Owner`."""
         self._common.running.discard(attempt)
         self._attempt = None
         if error is None:
-            self._release()
+            if attempt.keeps and attempt.code == 200:
+                self.account.facts = facts_in(attempt.tail)
+            self._release(self.account.facts)
             self._end()
         elif isinstance(error, UpstreamFailed):
             self._failed(attempt, fault_of(error), str(error), error)

@@ -30,12 +30,14 @@ class Ways:
     :param rewrite_host: send llama-server its own address as Host.
     :param max_tries: servers that a request is sent to in all, when they die with it.
     :param patience: with answers of servers that their agents doubt.
+    :param prompts: prompts and what answers say of them are read, for a policy that asks for it.
     """
 
     doors: Doors = Doors()
     rewrite_host: bool = False
     max_tries: int = 2
     patience: Patience = Patience()
+    prompts: bool = False
 
 
 @attrs.define(eq=False)

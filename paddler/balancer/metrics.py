@@ -130,7 +130,7 @@ def _pieces(admission: Admission, tallies: Tallies) -> Iterator[bytes]:
     """The text; all numbers are those of the moment in which the first piece is asked for."""
     states = admission.states()
     tallies.keep(states)
-    requests = list(tallies.requests.items())
+    requests, prompts = list(tallies.requests.items()), list(tallies.prompts.items())
     yield generate_latest(_Families((*_of_fleet(admission, states), *_of_requests(tallies))))
     for begin in range(0, len(requests), PIECE):
         family = CounterMetricFamily(
@@ -142,9 +142,24 @@ def _pieces(admission: Admission, tallies: Tallies) -> Iterator[bytes]:
         )
         for (code, agent), count in requests[begin : begin + PIECE]:
             family.add_metric((code, agent), count)
-        text = generate_latest(_Families((family,)))
-        # Its help and its type stand before a family once.
-        yield text.split(b"\n", 2)[2] if begin else text
+        yield _piece(family, begin)
+    for begin in range(0, len(prompts), PIECE):
+        family = CounterMetricFamily(
+            "paddler_prompt_tokens_total",
+            "Tokens of prompts, by whether the agent's server had to evaluate them or had them in "
+            "its cache, as its answers say.",
+            labels=("source", "agent"),
+        )
+        for agent, (evaluated, cached) in prompts[begin : begin + PIECE]:
+            family.add_metric(("evaluated", agent), evaluated)
+            family.add_metric(("cached", agent), cached)
+        yield _piece(family, begin)
+
+
+def _piece(family: Metric, begin: int) -> bytes:
+    """A part of a family: its help and its type stand before the first."""
+    text = generate_latest(_Families((family,)))
+    return text.split(b"\n", 2)[2] if begin else text
 
 
 def _of_fleet(admission: Admission, states: Mapping[str, State]) -> Iterator[Metric]:

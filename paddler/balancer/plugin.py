@@ -37,7 +37,6 @@ from paddler.descriptors import most_of, raise_descriptor_limit
 from paddler.foreground import CannotStart
 from paddler.hosts import settle_hosts
 from paddler.logs import twistd_observer
-from paddler.scheduling.policies import IdleSlots
 from paddler.scheduling.routing import Routing
 from paddler.scheduling.scheduler import Scheduler
 from paddler.twistd import WithLog, prepare
@@ -70,7 +69,7 @@ class BalancerService(WithLog):
         self._observer = observer
         self._reactor = reactor
         scheduler = Scheduler(
-            IdleSlots(),
+            settings.policy,
             Random(),
             settings.buffer_size,
             settings.agent_expiry,

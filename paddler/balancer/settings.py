@@ -14,7 +14,9 @@ from paddler.balancer.requests import Doors
 from paddler.balancer.statsd import StatsdSettings
 from paddler.balancer.table import SECTIONS, TABLE
 from paddler.options import PaddlerOptions
+from paddler.scheduling.policies import IdleSlots, Policy
 from paddler.scheduling.routing import Mode
+from paddler.scheduling.toll import Prefix
 from paddler.twistd import masked
 
 __all__ = ["BalancerOptions", "BalancerSettings"]
@@ -25,6 +27,7 @@ class BalancerSettings:
     """What the balancer does, settled.
 
     :param ways: how requests are passed on.
+    :param policy: how a server is picked.
     :param management: a server endpoint description, for agents and operators.
     :param reverseproxy: likewise, for clients.
     :param token: what agents and operators must show; None: nothing.
@@ -49,6 +52,7 @@ class BalancerSettings:
     allowed_origins: tuple[str, ...]
     dashboard: bool
     ways: Ways
+    policy: Policy | Prefix
     buffer_size: int
     buffer_bytes: int
     buffer_timeout: float
@@ -77,12 +81,6 @@ class BalancerOptions(PaddlerOptions):
     )
     table = TABLE
     sections = SECTIONS
-    not_yet = frozenset(
-        (
-            "fairness-bound",
-            "prefix-memory",
-        )
-    )
 
     def postOptions(self) -> None:
         """Refuse what contradicts itself."""
@@ -99,6 +97,11 @@ class BalancerOptions(PaddlerOptions):
                 "--models and --model-routing: 'off' contradict each other; without routing names "
                 "mean nothing"
             )
+        for name in ("fairness-bound", "prefix-memory"):
+            if name in self.given and self["balancing"] != "prefix":
+                raise usage.UsageError(
+                    f"{self.source(name)}: means nothing without --balancing=prefix"
+                )
         self.read_secrets("management-token")
 
     def settings(self) -> BalancerSettings:
@@ -114,7 +117,9 @@ class BalancerOptions(PaddlerOptions):
                 rewrite_host=self["rewrite-host-header"],
                 max_tries=self["max-tries"],
                 patience=Patience(timeout=self["stall-timeout"]),
+                prompts=self["balancing"] == "prefix",
             ),
+            policy=self._policy(),
             buffer_size=self["request-buffer-size"],
             buffer_bytes=self["request-buffer-bytes"],
             buffer_timeout=self["request-buffer-timeout"],
@@ -136,6 +141,11 @@ class BalancerOptions(PaddlerOptions):
             fast_lane=self["fast-lane"],
             remarks=tuple(self.remarks),
         )
+
+    def _policy(self) -> Policy | Prefix:
+        if self["balancing"] == "prefix":
+            return Prefix(self["fairness-bound"], self["prefix-memory"])
+        return IdleSlots()
 
     def _statsd(self) -> StatsdSettings:
         return StatsdSettings(

@@ -119,7 +119,20 @@ TABLE = (
         60.0,
         "How long one may wait; it never cuts an answer.",
     ),
-    Option("balancing", choice("idle-slots"), "idle-slots", "How a server is picked."),
+    Option(
+        "balancing",
+        choice("idle-slots", "prefix"),
+        "idle-slots",
+        "How a server is picked: the idlest, or where the prompt costs everybody least, by what "
+        "each has in its cache.",
+    ),
+    Option(
+        "fairness-bound",
+        positive(duration),
+        20.0,
+        "With prefix: how long a request may be passed over.",
+    ),
+    Option("prefix-memory", size, 64 * 2**20, "With prefix: most bytes for what is known of them."),
     Option(
         "model-routing",
         choice("auto", "strict", "off"),

@@ -51,6 +51,8 @@ class Tallies:
     _agents: Callable[[], Container[str]]
     #: By the status that was sent and the agent's name, which is empty where none had a part.
     requests: dict[tuple[str, str], int] = attrs.field(factory=dict, init=False)
+    #: Tokens of prompts by the agent's name: evaluated, and found in its server's cache.
+    prompts: dict[str, tuple[int, int]] = attrs.field(factory=dict, init=False)
     retries: dict[Fault, int] = attrs.field(
         factory=lambda: dict.fromkeys(get_args(Fault), 0), init=False
     )
@@ -72,6 +74,13 @@ class Tallies:
             self.requests[key] += 1
         else:
             self._begin(key)
+        if request.facts is not None and request.agent is not None:
+            evaluated, cached = self.prompts.get(request.agent, (0, 0))
+            facts = request.facts
+            self.prompts[request.agent] = (
+                evaluated + (facts.evaluated or 0),
+                cached + facts.cached,
+            )
         if request.left is not None:
             self.disconnects[request.left] += 1
         self.duration.observe(request.seconds)
@@ -90,6 +99,7 @@ class Tallies:
         self.requests = {
             key: count for key, count in self.requests.items() if not key[1] or key[1] in there
         }
+        self.prompts = {agent: each for agent, each in self.prompts.items() if agent in there}
 
     def _begin(self, key: tuple[str, str]) -> None:
         if len(self.requests) >= self._looked_through_at:

@@ -1,4 +1,4 @@
-"""What a request's body asks of the fleet: how many slots, and which model.
+"""What a request's body asks of the fleet: how many slots, which model, and what prompt it has.
 
 Each body is read once for it, as far as it takes; what is not asked for here is passed over.
 """
@@ -14,6 +14,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 from paddler.balancer.bodies import BOM
 from paddler.balancer.shortening import shortened
 from paddler.headers import Pairs, values
+from paddler.prompts import MAY_SAY_SESSION, Prompt, PromptFields, prompt_of
 
 __all__ = ["Wishes", "wishes", "wishes_of"]
 
@@ -36,20 +37,19 @@ class Wishes(NamedTuple):
 
     :param weight: the slots that it will occupy.
     :param model: the name of the model that it wants; None: it names none.
+    :param prompt: how its prompt begins; None: it has none, or it was not asked for.
     """
 
     weight: int = 1
     model: str | None = None
+    prompt: Prompt | None = None
 
 
-class _Body(msgspec.Struct):
+class _Body(PromptFields):
     """The parts of a body that matter here, undecoded."""
 
-    model: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     n: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     n_cmpl: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    prompt: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    input: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     content: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     documents: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     texts: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -62,25 +62,33 @@ _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _text_decoder = msgspec.json.Decoder(str)
 
 
-def wishes(path: str, body: bytes) -> tuple[Wishes, bytes]:
+def wishes(
+    path: str, body: bytes, prompts: bool = False, session: bytes | None = None
+) -> tuple[Wishes, bytes]:
     """What a body asks for, and the body as llama-server gets it.
+
+    :param prompts: say also how its prompt begins.
+    :param session: what a header calls the session that it belongs to.
 
     `n` answers to each of several prompts take a slot each. `id_slot` is taken out: it would
     pin the request to a slot that may be busy while others are idle. A body that can't be read
     takes one slot and is passed on as it is, for llama-server to say what is wrong with it.
     """
     try:
-        fields = _body_decoder.decode(shortened(body).removeprefix(BOM))
+        # What is cut out of a shortened one is the prompt.
+        text = body if prompts else shortened(body)
+        fields = _body_decoder.decode(text.removeprefix(BOM))
         if fields.id_slot is not msgspec.UNSET:
             rest = _fields_decoder.decode(body.removeprefix(BOM))
             del rest["id_slot"]
             body = msgspec.json.encode(rest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Wishes(), body
-    return Wishes(_weight(path, fields), _text(fields.model)), body
+    prompt = prompt_of(path, fields, session) if prompts else None
+    return Wishes(_weight(path, fields), _text(fields.model), prompt), body
 
 
-def wishes_of(path: str, body: Any, headers: Pairs) -> tuple[Wishes, Any]:
+def wishes_of(path: str, body: Any, headers: Pairs, prompts: bool = False) -> tuple[Wishes, Any]:
     """`wishes` for an `IBody`, which is not read where it can't matter.
 
     :param headers: tell of a form, which audio comes in; it may name its model too.
@@ -88,7 +96,8 @@ def wishes_of(path: str, body: Any, headers: Pairs) -> tuple[Wishes, Any]:
     if not body.may_be_json_object():
         return Wishes(1, _model_in_form(body, headers)), body
     read = body.read()
-    found, sent = wishes(path, read)
+    named = values(headers, MAY_SAY_SESSION) if prompts else ()
+    found, sent = wishes(path, read, prompts, named[0] if named else None)
     return found, body if sent is read else body.replaced(sent)
 
 

@@ -48,7 +48,7 @@ class Prefix:
     :param memory: the most bytes for what is known of prompts.
     """
 
-    fairness_bound: float = 5.0
+    fairness_bound: float = 20.0
     memory: int = 64 * 2**20
 
 
