@@ -165,7 +165,7 @@ class SettingsTests(SynchronousTestCase):
         for words, named in (
             (("--management-endpoint=unix:/p", "--management-port=1"), "--management-endpoint"),
             (("--reverseproxy-endpoint=unix:/p", "--reverseproxy-host=h"), "--reverseproxy-host"),
-            (("--balancing=prefix",), "--balancing"),
+            (("--balancing=best",), "idle-slots or prefix"),
             (("--max-tries=0",), "--max-tries"),
             (("--max-request-body=300MiB",), "--request-buffer-bytes"),
             (("--request-buffer-bytes=1MiB",), "--max-request-body"),
