@@ -22,7 +22,7 @@ __all__ = ["Heads", "Seen"]
 #: Bytes for a token until answers have said; English has 4 to 5.
 BYTES_PER_TOKEN = 4.0
 #: Holders of a beginning that are found at a time.
-HOLDERS = 16
+HOLDERS = 8
 #: Tokens from which a prompt that was gone says something, and one that was not says what a
 #: token is.
 TELLING = 200.0

@@ -46,6 +46,8 @@ class Waiter:
     :param prompt: how its prompt begins; None: it has none, or nobody wants to know.
     :ivar place: its place in line, given at the first entry and kept from then on.
     :ivar seen: who has how much of its prompt.
+    :ivar counts_from: when it counts as having come: as much later as its prompt costs; told at
+        `counted_at`.
     :ivar passed_at: since when others have what it could have had; None: nobody has.
     """
 
@@ -55,6 +57,8 @@ class Waiter:
     prompt: Prompt | None = None
     place: int = attrs.field(default=-1, init=False)
     seen: Seen | None = attrs.field(default=None, init=False)
+    counts_from: float = attrs.field(default=0.0, init=False)
+    counted_at: float = attrs.field(default=-math.inf, init=False)
     passed_at: float | None = attrs.field(default=None, init=False)
     #: Which of its entries counts: a waiter may leave the line and come back.
     entry: int = attrs.field(default=-1, init=False)

@@ -60,6 +60,12 @@ class Paces:
     _paces: dict[Upstream, Pace] = attrs.field(factory=dict, init=False)
     _speeds: _Mean = attrs.field(factory=_Mean, init=False)
     _holds: _Mean = attrs.field(factory=_Mean, init=False)
+    _fastest: float = attrs.field(default=0.0, init=False)
+
+    @property
+    def fastest(self) -> float:
+        """Tokens of a prompt in a second, where that is quickest; nobody is quicker."""
+        return self._fastest or SPEED
 
     def of(self, upstream: Upstream) -> Pace:
         """What is known of an upstream."""
@@ -108,6 +114,8 @@ class Paces:
             before = facts.prompt_speed if old is None else old
             pace.speed = before + OF_SPEED * (facts.prompt_speed - before)
             self._speeds.change(old, pace.speed)
+            # It comes down slowly when the quickest is no more.
+            self._fastest = max(pace.speed, self._fastest * 0.999)
 
     def forget(self, upstream: Upstream) -> None:
         """An upstream is no more."""

@@ -77,6 +77,11 @@ class Servers:
     def __len__(self) -> int:
         return sum(len(kind.upstreams) for kind in self.kinds)
 
+    @property
+    def some_idle(self) -> bool:
+        """One of them has an idle slot."""
+        return any(len(kind.awake) or len(kind.asleep) for kind in self.kinds)
+
     def have(self, upstream: Upstream) -> bool:
         """Whether an upstream is one of them."""
         return any(upstream in kind.upstreams for kind in self.kinds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from heapq import nsmallest
 from random import Random
 
 import attrs
@@ -15,9 +16,12 @@ from paddler.scheduling.slots import Upstream
 
 __all__ = ["Price", "Round", "Stand"]
 
-#: Upstreams of which each is looked at; of more, only those that have the prompt and the idlest.
-FEW = 32
-IDLEST = 8
+#: Upstreams of which each is looked at once; of more, only the idlest.
+FEW, IDLEST = 16, 8
+#: Full ones that a prompt is priced at, of those that have none of it.
+FULL = 3
+#: Tokens of a prompt that tell which full ones those are.
+SOME = 500
 #: Seconds that waking one takes.
 WAKING = 2.0
 
@@ -51,6 +55,11 @@ class Stand:
 Price = tuple[float, Stand]
 
 
+def _soon(stand: Stand) -> float:
+    """Seconds after which a prompt that is new there could be evaluated."""
+    return max(stand.back, 1 / stand.rate) + (1 + stand.busy) * SOME / stand.speed
+
+
 @attrs.define(eq=False)
 class Round:
     """One moment, in which everybody is looked at once.
@@ -69,6 +78,28 @@ class Round:
     #: Whom to look at for every request, and how many requests all of them end in a second.
     _candidates: dict[Servers, tuple[list[Stand], float]] = attrs.field(factory=dict, init=False)
 
+    def look(self, servers: Servers) -> None:
+        """Look at these upstreams: only then `room` says how much they have."""
+        self._candidates_of(servers)
+
+    def clearly_best(self, weight: int, seen: Seen, servers: Servers) -> Stand | None:
+        """An upstream that has so much of a prompt that nowhere else it could cost less.
+
+        Found without a look at the others; None: there is no such one.
+        """
+        if not seen.there or not seen.whole:
+            return None
+        upstream = min(seen.there, key=lambda upstream: sum(seen.there[upstream]))
+        free = upstream.grantable
+        if not servers.have(upstream) or not free or free < upstream.cost(weight):
+            return None
+        stand = self._stand(upstream, free, 0.0)
+        own, shared = seen.there[upstream]
+        cost = ((1 + stand.busy) * own + shared) / stand.speed + stand.back
+        others = [sum(seen.there[other]) for other in seen.there if other is not upstream]
+        least = min(others, default=sum(seen.elsewhere))
+        return stand if cost * self._paces.fastest < least else None
+
     def prices(
         self, seen: Seen | None, servers: Servers, heads: Heads, waiting: int
     ) -> list[Price]:
@@ -80,7 +111,7 @@ class Round:
         candidates, rate = self._candidates_of(servers)
         if seen is None:
             return [(0.0, stand) for stand in candidates]
-        if len(servers) > FEW and seen.there:
+        if seen.there:
             candidates = candidates + self._holders(seen, servers, candidates)
         share = waiting / rate if rate else 0.0
         there, elsewhere = seen.there, seen.elsewhere
@@ -142,17 +173,30 @@ class Round:
             if not stands:
                 stands = self._idlest(servers.asleep, WAKING)
             if len(servers) <= FEW:
-                for upstream in servers.upstreams:
-                    known = self._stands.get(upstream)
-                    if known is None and upstream.healthy and not upstream.asleep:
-                        stands.append(self._stand(upstream, 0, 0.0))
-                    elif known is not None and known not in stands:
-                        stands.append(known)
+                stands += self._others(servers, stands)
             # Where not each is looked at, the others are as these.
             rate = sum(stand.rate for stand in stands)
             rate *= max(1.0, len(servers) / len(stands)) if stands else 0.0
+            full = [stand for stand in stands if not stand.free]
+            if len(full) > FULL:
+                full = nsmallest(FULL, full, key=_soon)
+                stands = [stand for stand in stands if stand.free] + full
             found = self._candidates[servers] = stands, rate
         return found
+
+    def _others(self, servers: Servers, known: list[Stand]) -> list[Stand]:
+        """All others that are healthy, with room or without."""
+        stands = []
+        for upstream in servers.upstreams:
+            stand = self._stands.get(upstream)
+            if stand is None:
+                free = upstream.grantable
+                if upstream.asleep or not (free or upstream.healthy):
+                    continue
+                stand = self._stand(upstream, free, 0.0)
+            if stand not in known:
+                stands.append(stand)
+        return stands
 
     def _idlest(self, idle: Idle, more: float) -> list[Stand]:
         """Those with most idle slots; among equals they are the first from anywhere on."""
@@ -188,7 +232,7 @@ class Round:
         stand = self._stands[upstream] = Stand(
             upstream,
             free,
-            upstream.processing,
+            upstream.in_flight + upstream.foreign_busy + upstream.client_left,
             paces.speed(pace),
             upstream.total / paces.hold(pace),
             max(0.0, pace.until - self._now) + more,

@@ -15,7 +15,7 @@ first, as they arrived, each to the best server that is free.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from random import Random
 
 import attrs
@@ -38,6 +38,8 @@ __all__ = ["Prefix", "Toll", "granting_by"]
 
 #: Waiters that are looked at for a slot.
 WINDOW = 64
+#: Seconds for which it holds what somebody's prompt costs at least, as far as the order goes.
+COUNTED = 0.5
 
 
 @attrs.frozen
@@ -52,31 +54,6 @@ class Prefix:
     memory: int = 64 * 2**20
 
 
-@attrs.frozen(eq=False)
-class _Asking:
-    """Somebody who waits.
-
-    :param at: when it counts as having come: as much later as its prompt costs.
-    """
-
-    at: float
-    waiter: Waiter
-    line: Line
-    prices: list[Price]
-
-
-def _asked_at(asking: _Asking) -> tuple[float, int]:
-    return asking.at, asking.waiter.place
-
-
-def _place(asking: _Asking) -> int:
-    return asking.waiter.place
-
-
-def _price(price: Price) -> float:
-    return price[0]
-
-
 @attrs.define(eq=False)
 class _Running:
     """A prompt that was sent.
@@ -86,6 +63,14 @@ class _Running:
 
     held: Held | None
     answers: bool = False
+
+
+def _place(waiter: Waiter) -> int:
+    return waiter.place
+
+
+def _counts_from(waiter: Waiter) -> tuple[float, int]:
+    return waiter.counts_from, waiter.place
 
 
 class Toll(Granting):
@@ -109,12 +94,15 @@ class Toll(Granting):
 
     def grant_one(self, waiter: Waiter, now: float) -> Lease | None:
         """See `Granting`; None also where it had better wait."""
-        if waiter.prompt is None:
+        seen = self._seen(waiter)
+        if seen is None:
             return super().grant_one(waiter, now)
-        servers = self._fleet.kinds.servers(waiter.need)
         round_ = Round(now, self.paces, self._random)
-        prices = round_.prices(self._seen(waiter), servers, self.heads, 0)
-        stand = round_.cheapest(waiter.weight, prices)
+        servers = self._fleet.kinds.servers(waiter.need)
+        stand = round_.clearly_best(waiter.weight, seen, servers)
+        if stand is None:
+            prices = round_.prices(seen, servers, self.heads, 0)
+            stand = round_.cheapest(waiter.weight, prices)
         if stand is None or not stand.has_room(waiter.weight):
             return None
         return self._take(waiter, stand, round_, now)
@@ -122,31 +110,22 @@ class Toll(Granting):
     def grant_all(self, now: float) -> list[Grant]:
         """See `Granting`."""
         self._due = None
-        lines = [line for line in self._queue.lines if self._has_room(line)]
-        if not lines:
-            return []
-        most = max(8, WINDOW // len(lines))
-        window = [(waiter, line) for line in lines for waiter in line.oldest(most)]
-        if all(waiter.prompt is None for waiter, _ in window):
+        kinds = self._fleet.kinds
+        lines = [line for line in self._queue.lines if kinds.servers(line.need).some_idle]
+        most = WINDOW // max(1, min(len(lines), WINDOW // 8))
+        window = {waiter: line for line in lines for waiter in line.oldest(most)}
+        if all(waiter.prompt is None for waiter in window):
             return super().grant_all(now)
-        return self._grant(window, now)
-
-    def _grant(self, window: list[tuple[Waiter, Line]], now: float) -> list[Grant]:
         round_ = Round(now, self.paces, self._random)
-        asking = []
-        for waiter, line in window:
-            servers = self._fleet.kinds.servers(line.need)
-            prices = round_.prices(self._seen(waiter), servers, self.heads, line.size)
-            if prices:
-                at = waiter.arrived_at + min(prices, key=_price)[0]
-                asking.append(_Asking(at, waiter, line, prices))
-        self._keep(asking, round_, now)
+        for line in lines:
+            round_.look(kinds.servers(line.need))
+        self._keep(window, round_, now)
         grants: list[Grant] = []
-        for overdue, one in self._in_order(asking, now):
+        for waiter, overdue in self._in_order(window, round_, now):
             if not round_.room:
                 break
-            waiter = one.waiter
-            stand = round_.cheapest(waiter.weight, one.prices, with_room=overdue)
+            prices = self._prices(waiter, window[waiter], round_)
+            stand = round_.cheapest(waiter.weight, prices, with_room=overdue)
             if stand is None:
                 continue
             if stand.has_room(waiter.weight):
@@ -154,34 +133,45 @@ class Toll(Granting):
                 grants.append(Grant(waiter, self._take(waiter, stand, round_, now)))
             elif not overdue:
                 stand.line += waiter.weight / stand.rate
-        self._note_passed([one.waiter for one in asking], grants, round_, now)
+        self._note_passed(window, grants, round_, now)
         return grants
 
-    def _in_order(self, asking: list[_Asking], now: float) -> Iterator[tuple[bool, _Asking]]:
-        """Who is asked next: those first who have been passed over for too long."""
-        since = now - self._bound
-        passed = [a for a in asking if a.waiter.passed_at is not None]
-        for one in sorted(passed, key=_place):
-            if one.waiter.passed_at is not None and one.waiter.passed_at <= since:
-                yield True, one
-        for one in sorted(asking, key=_asked_at):
-            if one.waiter.waiting:
-                yield False, one
+    def _prices(self, waiter: Waiter, line: Line, round_: Round) -> list[Price]:
+        servers = self._fleet.kinds.servers(line.need)
+        return round_.prices(self._seen(waiter), servers, self.heads, line.size)
 
-    def _keep(self, asking: list[_Asking], round_: Round, now: float) -> None:
+    def _in_order(
+        self, window: dict[Waiter, Line], round_: Round, now: float
+    ) -> Iterator[tuple[Waiter, bool]]:
+        """Who is asked next, and whether it has been passed over for too long."""
+        since = now - self._bound
+        passed = [w for w in window if w.passed_at is not None and w.passed_at <= since]
+        for waiter in sorted(passed, key=_place):
+            yield waiter, True
+        for waiter, line in window.items():
+            if waiter.waiting and not 0 <= now - waiter.counted_at < COUNTED:
+                prices = self._prices(waiter, line, round_)
+                waiter.counted_at = now
+                waiter.counts_from = waiter.arrived_at + min((p for p, _ in prices), default=0.0)
+        for waiter in sorted(window, key=_counts_from):
+            if waiter.waiting:
+                yield waiter, False
+
+    def _keep(self, window: dict[Waiter, Line], round_: Round, now: float) -> None:
         """Keep a server for each head that needs several slots and finds them nowhere."""
         kept: list[Upstream] = []
-        for one in asking:
-            weight = one.waiter.weight
-            if weight == 1 or one.line.first() is not one.waiter:
+        for waiter, line in window.items():
+            weight = waiter.weight
+            if weight == 1 or line.first() is not waiter:
                 continue
-            if not any(stand.has_room(weight) for _, stand in one.prices):
-                self._keep_for(one.line, one.waiter, kept, now)
+            prices = self._prices(waiter, line, round_)
+            if not any(stand.has_room(weight) for _, stand in prices):
+                self._keep_for(line, waiter, kept, now)
         for upstream in kept:
             round_.keep(upstream)
 
     def _note_passed(
-        self, waiters: list[Waiter], grants: list[Grant], round_: Round, now: float
+        self, waiters: Iterable[Waiter], grants: list[Grant], round_: Round, now: float
     ) -> None:
         """Note who has been passed over, and when the first of them has been for too long."""
         last = max((grant.waiter.place for grant in grants), default=-1)
@@ -194,13 +184,6 @@ class Toll(Granting):
                 due = waiter.passed_at + self._bound
                 if due > now and (self._due is None or due < self._due):
                     self._due = due
-
-    def _has_room(self, line: Line) -> bool:
-        """Somebody in a line may find a slot."""
-        servers = self._fleet.kinds.servers(line.need)
-        return any(True for _ in servers.awake.levels()) or any(
-            True for _ in servers.asleep.levels()
-        )
 
     def _seen(self, waiter: Waiter) -> Seen | None:
         """Who has how much of a waiter's prompt, as it is known since the last great change."""
