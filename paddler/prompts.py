@@ -94,7 +94,8 @@ _FIELDS = {
 
 
 def prompt_of(path: str, fields: PromptFields, session: bytes | None = None) -> Prompt | None:
-    """The prompt of a request; None: it has none that llama-server would keep.
+    """The prompt of a request; None: it has none that llama-server would keep, or
+        one so short that nothing is won.
 
     :param path: its path, normalised.
     :param session: what the client calls the session in a header.
@@ -126,9 +127,9 @@ def prompt_of(path: str, fields: PromptFields, session: bytes | None = None) -> 
             chain.append(value)
             ends.append(size)
             step = max(LEAST_INSIDE, size // SHARE)
-    if not size:
-        return None
     said = session or session_of(fields)
+    if not chain and (not size or said is None):
+        return None
     hashed = None if said is None else xxh3_64_intdigest(said, seed)
     # The last part is new only where there were others before it.
     return Prompt(chain, ends, size, last if last < size else 0, hashed)

@@ -10,7 +10,7 @@ behind it. Who would be served soonest is asked first.
 
 Note [Passed over]. Somebody who waits is passed over from the moment in which others have what it
 could have had: a later one got a slot, or one stayed free. From a bound on such waiters come
-first, as they arrived, each to the best server that is free.
+first, as they arrived, each to the best server that is free; so do those for whom one was kept.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from paddler.values import Report
 __all__ = ["Prefix", "Toll", "granting_by"]
 
 #: Waiters that are looked at for a slot.
-WINDOW = 64
+WINDOW = 32
 #: Seconds for which it holds what somebody's prompt costs at least, as far as the order goes.
 COUNTED = 0.5
 
@@ -121,17 +121,17 @@ class Toll(Granting):
             round_.look(kinds.servers(line.need))
         self._keep(window, round_, now)
         grants: list[Grant] = []
-        for waiter, overdue in self._in_order(window, round_, now):
+        for waiter, anywhere in self._in_order(window, round_, now):
             if not round_.room:
                 break
             prices = self._prices(waiter, window[waiter], round_)
-            stand = round_.cheapest(waiter.weight, prices, with_room=overdue)
+            stand = round_.cheapest(waiter.weight, prices, with_room=anywhere)
             if stand is None:
                 continue
             if stand.has_room(waiter.weight):
                 self._queue.leave(waiter)
                 grants.append(Grant(waiter, self._take(waiter, stand, round_, now)))
-            elif not overdue:
+            elif not anywhere:
                 stand.line += waiter.weight / stand.rate
         self._note_passed(window, grants, round_, now)
         return grants
@@ -143,11 +143,13 @@ class Toll(Granting):
     def _in_order(
         self, window: dict[Waiter, Line], round_: Round, now: float
     ) -> Iterator[tuple[Waiter, bool]]:
-        """Who is asked next, and whether it has been passed over for too long."""
+        """Who is asked next, and whether any server with room will do for it."""
         since = now - self._bound
-        passed = [w for w in window if w.passed_at is not None and w.passed_at <= since]
-        for waiter in sorted(passed, key=_place):
-            yield waiter, True
+        first = [w for w, line in window.items() if line.head is w]
+        first += [w for w in window if w.passed_at is not None and w.passed_at <= since]
+        for waiter in sorted(first, key=_place):
+            if waiter.waiting:
+                yield waiter, True
         for waiter, line in window.items():
             if waiter.waiting and not 0 <= now - waiter.counted_at < COUNTED:
                 prices = self._prices(waiter, line, round_)
