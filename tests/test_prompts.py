@@ -135,6 +135,7 @@ class ChainTests(SynchronousTestCase):
             (CHAT, {}),
             (CHAT, {"messages": None}),
             (CHAT, {"messages": []}),
+            (CHAT, chat("Hi.")),
             ("/completion", {"prompt": None}),
         ):
             self.assertIsNone(read(body, path), body)
@@ -148,7 +149,7 @@ class SessionTests(SynchronousTestCase):
 
     def session(self, body: dict[str, Any], header: bytes | None = None) -> int | None:
         """The session of a chat."""
-        prompt = read({**chat("x"), **body}, CHAT, header)
+        prompt = read({**chat("some text " * 10), **body}, CHAT, header)
         assert prompt is not None
         return prompt.session
 
@@ -167,6 +168,13 @@ class SessionTests(SynchronousTestCase):
         """One session with two models is two."""
         one, other = (self.session({"session_id": "s", "model": m}) for m in ("m1", "m2"))
         self.assertNotEqual(one, other)
+
+    def test_short(self) -> None:
+        """However short a prompt is, its session is known."""
+        prompt = read({**chat("Hi."), "session_id": "s"})
+        assert prompt is not None
+        self.assertEqual(prompt.chain, [])
+        self.assertEqual(prompt.session, self.session({"session_id": "s"}))
 
     def test_header_first(self) -> None:
         """The header goes before the body, and names the same session as a field would."""
