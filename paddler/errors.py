@@ -11,6 +11,7 @@ import attrs
 __all__ = [
     "AdminEndpointDisabled",
     "BodyTooLarge",
+    "ContextExceeded",
     "HeadTooLarge",
     "MalformedReport",
     "MalformedRequest",
@@ -135,6 +136,29 @@ class AdminEndpointDisabled(PaddlerError):
         return (
             f"{self.path} administers one llama-server and is closed here; "
             "the balancer opens it with --admin-endpoints-enable"
+        )
+
+
+@attrs.define(eq=False, str=False)
+class ContextExceeded(PaddlerError):
+    """A prompt is too long for every server that has its model.
+
+    :param tokens: how long it is.
+    :param n_ctx: tokens that the largest context holds.
+    """
+
+    tokens: int
+    n_ctx: int
+
+    @property
+    def wanted(self) -> int:
+        """Tokens that a context must hold: llama-server takes no prompt that fills one."""
+        return max(self.tokens, self.n_ctx) + 1
+
+    def __str__(self) -> str:
+        return (
+            f"request ({self.tokens} tokens) exceeds the available context size "
+            f"({self.n_ctx} tokens), try increasing it"
         )
 
 

@@ -18,7 +18,7 @@ from tests.commands import environment
 __all__ = ["ReactorTests", "StallTests"]
 
 _OTHERS = ("test_faults_balancer", "test_faults_of_answers")
-_MODULES = ("test_proxy", "test_limits", "test_models", "onlane")
+_MODULES = ("test_proxy", "test_limits", "test_models", "test_context", "onlane")
 
 
 def modules() -> list[str]:

@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 
 from paddler.balancer.readable import Readable
 from paddler.errors import QueueFull, Stopping, WaitedTooLong
-from paddler.scheduling.lines import ANYTHING, Waiter
+from paddler.scheduling.lines import ANYTHING, Need, Waiter
 from paddler.scheduling.notes import Note
 from paddler.scheduling.outcomes import NOTHING, Grant, Outcome, Refusal
 from paddler.scheduling.slots import Lease, Upstream
@@ -101,6 +101,29 @@ class Admission(Readable):
             waiter,
             self._scheduler.fault(lease.upstream, fault, cause, problem, now, lease, waiter),
         )
+
+    def larger(self, waiter: Waiter, lease: Lease, n_ctx: int) -> Need | None:
+        """What a request needs whose prompt was too long; None: no upstream has that.
+
+        :param lease: of the upstream that said so.
+        :param n_ctx: tokens that the context must hold.
+        """
+        return self._scheduler.larger(waiter, lease, n_ctx)
+
+    def largest_context(self, waiter: Waiter) -> int:
+        """Tokens that the largest context holds that can serve a request; 0: that is not known."""
+        return self._scheduler.largest_context(waiter)
+
+    def elsewhere(self, waiter: Waiter, lease: Lease, need: Need) -> Deferred[Lease]:
+        """Other slots for a request that needs more than was known, in its old place and time.
+
+        The lease ends. As `acquire`, but there is always room for it.
+        """
+        if self._stopped:
+            self.release(lease)
+            return fail(Stopping())
+        now = self._clock.seconds()
+        return self._promised(waiter, self._scheduler.elsewhere(waiter, lease, need, now))
 
     def _promised(self, waiter: Waiter, outcome: Outcome) -> Deferred[Lease]:
         """The lease of a waiter that has just come into line: here already, or to come."""

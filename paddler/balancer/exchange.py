@@ -20,12 +20,20 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from paddler.balancer.accounts import Retry
 from paddler.balancer.attempts import Attempt
 from paddler.balancer.ending import Ending
-from paddler.balancer.faults import fault_in_answer, fault_of
+from paddler.balancer.faults import context_exceeded, fault_in_answer, fault_of
 from paddler.balancer.requests import Destination, Target, destination, named_in, target_of
 from paddler.balancer.wishes import wishes_of
-from paddler.errors import NoUpstream, PaddlerError, Stopping, UpstreamFailed, UpstreamTruncated
+from paddler.errors import (
+    ContextExceeded,
+    NoUpstream,
+    PaddlerError,
+    Stopping,
+    UpstreamFailed,
+    UpstreamTruncated,
+)
 from paddler.headers import cross_origin, forwarded
 from paddler.scheduling.lines import Waiter
 from paddler.scheduling.slots import Lease, Upstream
@@ -156,6 +164,9 @@ class Exchange(Ending):
         """See `Owner`."""
         self._common.running.discard(attempt)
         self._attempt = None
+        exceeded = context_exceeded(attempt.code, body)
+        if exceeded is not None and self._goes_to_larger(exceeded):
+            return
         where = str(attempt.upstream.address)
         fault = fault_in_answer(attempt.code, body, attempt.seconds, self._body)
         if fault == "loading":
@@ -172,6 +183,37 @@ class Exchange(Ending):
             self._blame(attempt.upstream, fault, cause, problem)
         self._end()
 
+    def _goes_to_larger(self, exceeded: ContextExceeded) -> bool:
+        """A prompt was too long for a server: find one with a larger context, if there is one.
+
+        Where that is too small as well the client is told of the largest.
+
+        :param exceeded: what the server said.
+        :returns: whether that was all.
+        """
+        lease, waiter, admission = self._lease, self._waiter, self._common.admission
+        if lease is None or waiter is None:
+            return False
+        need = admission.larger(waiter, lease, exceeded.wanted)
+        if need is None:
+            largest = admission.largest_context(waiter)
+            if not exceeded.n_ctx < largest < exceeded.wanted:
+                return False
+            self._release()
+            self._fail(ContextExceeded(exceeded.tokens, largest))
+            return True
+        self._lease = None
+        self._goes_back("context")
+        self._wait(admission.elsewhere(waiter, lease, need))
+        return True
+
+    def _goes_back(self, reason: Retry) -> None:
+        """It goes back to its place in line."""
+        self._common.ledger.retried(reason)
+        self.account.taken_back()
+        self.request.hold_again()
+        self.account.waits(self._common.clock.seconds())
+
     def _failed(self, attempt: Attempt, fault: Fault, problem: str, error: UpstreamFailed) -> None:
         """An attempt went wrong: make another, if there may be one."""
         upstream, cause = attempt.upstream, self._body.fingerprint
@@ -180,10 +222,10 @@ class Exchange(Ending):
             self._fail(error)
             return
         self._log.info("{problem}; the request goes to another", problem=problem)
-        self._common.ledger.retried(fault)
-        self.account.taken_back()
         lease, self._lease = self._lease, None
         if lease is None:
+            self._common.ledger.retried(fault)
+            self.account.taken_back()
             self._blame(upstream, fault, cause, problem)
             try:
                 self._send_to_any()
@@ -191,8 +233,7 @@ class Exchange(Ending):
                 self._fail(nobody)
             return
         assert self._waiter is not None
-        self.request.hold_again()
-        self.account.waits(self._common.clock.seconds())
+        self._goes_back(fault)
         self._wait(self._common.admission.again(self._waiter, lease, fault, cause, problem))
 
     def _may_try_again(self, fault: Fault, error: UpstreamFailed) -> bool:

@@ -12,7 +12,7 @@ from typing import get_args
 
 import attrs
 
-from paddler.balancer.accounts import Finished, Phase
+from paddler.balancer.accounts import Finished, Phase, Retry
 from paddler.scheduling.trust import Fault
 
 __all__ = ["BOUNDS", "Histogram", "Tallies"]
@@ -51,8 +51,8 @@ class Tallies:
     _agents: Callable[[], Container[str]]
     #: By the status that was sent and the agent's name, which is empty where none had a part.
     requests: dict[tuple[str, str], int] = attrs.field(factory=dict, init=False)
-    retries: dict[Fault, int] = attrs.field(
-        factory=lambda: dict.fromkeys(get_args(Fault), 0), init=False
+    retries: dict[Retry, int] = attrs.field(
+        factory=lambda: dict.fromkeys((*get_args(Fault), "context"), 0), init=False
     )
     disconnects: dict[Phase, int] = attrs.field(
         factory=lambda: dict.fromkeys(get_args(Phase), 0), init=False
@@ -81,7 +81,7 @@ class Tallies:
             if request.first_byte is not None and request.good:
                 self.first_byte.observe(request.first_byte)
 
-    def retried(self, reason: Fault) -> None:
+    def retried(self, reason: Retry) -> None:
         """See `Ledger`."""
         self.retries[reason] += 1
 

@@ -21,7 +21,8 @@ class Need(NamedTuple):
     """What an upstream must have for a request to be of use to it.
 
     :param model: a name that it serves; None: whatever it serves.
-    :param n_ctx: tokens that a slot's context must hold; 0: any will do, or it is not known.
+    :param n_ctx: tokens that a slot's context must be known to hold; 0: any will do, as far as
+        is known.
     """
 
     model: str | None = None

@@ -6,6 +6,7 @@ import math
 
 import attrs
 
+from paddler.errors import NoSuchAgent
 from paddler.scheduling.fleet import Fleet
 from paddler.scheduling.routing import Routing
 from paddler.scheduling.slots import State
@@ -40,6 +41,17 @@ class Observed:
     def agents(self) -> tuple[AgentView, ...]:
         """All agents, in the order they came."""
         return tuple(map(view_of, self._fleet.upstreams))
+
+    def in_use(self, agent_id: str) -> int:
+        """Slots that clients of ours have in use at an agent's llama-server, or may have.
+
+        0 when nobody has that id, or has it no more.
+        """
+        try:
+            upstream = self._fleet.find(agent_id)
+        except NoSuchAgent:
+            return 0
+        return upstream.in_flight + upstream.client_left
 
     def models(self) -> tuple[ModelView, ...]:
         """All models that are served or listed."""

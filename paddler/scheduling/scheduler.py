@@ -17,7 +17,7 @@ from random import Random
 
 import attrs
 
-from paddler.errors import NoSuchAgent, QueueFull
+from paddler.errors import QueueFull
 from paddler.scheduling.fleet import Fleet
 from paddler.scheduling.granting import Granting
 from paddler.scheduling.lines import ANYTHING, Need, Waiter
@@ -75,17 +75,6 @@ class Scheduler(Observed):
         if refused or doubted:
             return attrs.evolve(outcome, refused=refused, doubted=doubted)
         return outcome
-
-    def in_use(self, agent_id: str) -> int:
-        """Slots that clients of ours have in use at an agent's llama-server, or may have.
-
-        0 when nobody has that id, or has it no more.
-        """
-        try:
-            upstream = self._fleet.find(agent_id)
-        except NoSuchAgent:
-            return 0
-        return upstream.in_flight + upstream.client_left
 
     def leave(self, agent_id: str, now: float) -> Outcome:
         """An agent says goodbye: forgotten at once; its running answers finish.
@@ -214,6 +203,31 @@ class Scheduler(Observed):
                 self._fleet.index(upstream)
             outcome = self._outcome(now, notes)
         if waiter is not None and waiter.waiting:
+            self._queue.stay(waiter)
+        return outcome
+
+    def larger(self, waiter: Waiter, lease: Lease, n_ctx: int) -> Need | None:
+        """What a request needs whose prompt was too long; None: no upstream has that.
+
+        :param lease: of the upstream that said so.
+        :param n_ctx: tokens that the context must hold.
+        """
+        kinds = self._fleet.kinds
+        need = kinds.larger(waiter.need, n_ctx)
+        # One that reports more than it has would be asked for ever.
+        return None if need is None or kinds.serve(lease.upstream, need) else need
+
+    def largest_context(self, waiter: Waiter) -> int:
+        """Tokens that the largest context holds that can serve a request; 0: that is not known."""
+        sizes = (kind.n_ctx or 0 for kind in self._fleet.kinds.servers(waiter.need).kinds)
+        return max(sizes, default=0)
+
+    def elsewhere(self, waiter: Waiter, lease: Lease, need: Need, now: float) -> Outcome:
+        """A request goes back to its place in line, with another need; its lease ends."""
+        waiter.need = need
+        self._queue.enter(waiter)
+        outcome = self._end(lease, now, client_left=False)
+        if waiter.waiting:
             self._queue.stay(waiter)
         return outcome
 

@@ -52,7 +52,7 @@ class Kind:
         model, n_ctx = need
         if model is not None and model not in self.names:
             return False
-        return self.n_ctx is None or n_ctx <= self.n_ctx
+        return not n_ctx or (self.n_ctx is not None and n_ctx <= self.n_ctx)
 
 
 @attrs.define(eq=False)
@@ -152,6 +152,18 @@ class Kinds:
         """Whether an upstream can serve a need."""
         kind = self._kind_of.get(upstream)
         return kind is not None and kind.serves(need)
+
+    def larger(self, need: Need, n_ctx: int) -> Need | None:
+        """The same need with a larger context; None: no upstream has one and may be sent to.
+
+        It is told by the sizes of contexts that there are, so that there are few of such needs.
+        """
+        sizes = (kind.n_ctx for kind in self._kinds.values())
+        below = max((size for size in sizes if size is not None and size < n_ctx), default=0)
+        larger = Need(need.model, max(need.n_ctx, below + 1))
+        gone = ("draining", "stale")
+        there = any(u.state not in gone for u in self.servers(larger).upstreams)
+        return larger if there else None
 
     def servers(self, need: Need) -> Servers:
         """What can serve a need."""
