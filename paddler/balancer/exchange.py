@@ -26,7 +26,6 @@ from paddler.balancer.attempts import Attempt
 from paddler.balancer.faults import fault_in_answer, fault_of
 from paddler.balancer.requests import Destination, Target, destination, target_of, weighed
 from paddler.errors import NoUpstream, PaddlerError, Stopping, UpstreamFailed, UpstreamTruncated
-from paddler.headers import forwarded
 from paddler.scheduling.slots import Lease, Upstream
 from paddler.scheduling.trust import Fault
 from paddler.scheduling.waiting import Waiter
@@ -137,13 +136,11 @@ class Exchange:
         attempt = Attempt(common.clock, self, request, account, upstream, request.takes_frames)
         self._attempt = attempt
         common.running.add(attempt)
-        headers = forwarded(
-            request.pairs,
+        headers = request.headers.forwarded(
             request.client_host,
             b"https" if request.secure else b"http",
             upstream.address,
             common.ways.rewrite_host,
-            request.its_id,
         )
         attempt.begin(common.hop, self._target, headers, self._body)
 

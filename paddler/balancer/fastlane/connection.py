@@ -16,7 +16,6 @@ from paddler.balancer.bodies import MemoryBody
 from paddler.balancer.fastlane.plain import PlainHeads
 from paddler.balancer.fastlane.request import FastRequest
 from paddler.errors import PaddlerError
-from paddler.headers import request_id
 
 if TYPE_CHECKING:
     from paddler.balancer.exchanges import Exchanges
@@ -163,9 +162,8 @@ class FastConnection(asyncio.Protocol):
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces = []
         heads = self._heads
-        uri, pairs, its_id = heads.uri, heads.pairs, request_id(heads.pairs)
         request = FastRequest(
-            self, b"POST", uri, pairs, its_id, MemoryBody(body), self._host, heads.keeps
+            self, b"POST", heads.uri, heads.headers, MemoryBody(body), self._host, heads.keeps
         )
         self._request = request
         self._exchange = exchange = self._exchanges.new(request)

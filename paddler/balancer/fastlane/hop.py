@@ -72,11 +72,10 @@ class FastHop:
         """See `IUpstreamHop`."""
         if upstream.scheme != "http" or method != b"POST" or not isinstance(body, MemoryBody):
             return self._other.send(upstream, method, target, headers, body, receiver)
-        parts = [method + b" " + target + b" HTTP/1.1"]
-        parts += [name + b": " + value for name, value in headers]
         data = body.read()
-        parts.append(b"Content-Length: %d\r\n\r\n" % len(data))
-        call = _Call(self, upstream, b"\r\n".join(parts) + data, receiver)
+        parts = [b"%b %b HTTP/1.1" % (method, target), *map(b": ".join, headers)]
+        parts.append(b"Content-Length: %d\r\n\r\n%b" % (len(data), data))
+        call = _Call(self, upstream, b"\r\n".join(parts), receiver)
         call.begin()
         return call
 

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from paddler.dialing import keep_alive
 from paddler.errors import UpstreamFailed
-from paddler.headers import end_to_end
+from paddler.headers import AnswerHeaders
 from paddler.interfaces import Head
 from paddler.values import Address
 
@@ -182,14 +182,11 @@ class Line(asyncio.Protocol):
             self._interims += 1
             self._headers, self._phrase = [], b""
             return
-        chunked, length = False, None
-        for name, value in self._headers:
-            lower = name.lower()
-            if lower == b"transfer-encoding":
-                chunked = value.strip().lower() == b"chunked"
-            elif lower == b"content-length":
-                length = int(value)
-        head = Head(code, self._phrase, end_to_end(self._headers), length, chunked)
+        headers = AnswerHeaders(self._headers)
+        codings, sizes = map(headers.others.get, (b"transfer-encoding", b"content-length"))
+        chunked = codings is not None and codings[-1].strip().lower() == b"chunked"
+        length = None if sizes is None else int(sizes[-1])
+        head = Head(code, self._phrase, headers.passing, length, chunked, headers.streams)
         # Behind a stream llama-server closes it, whatever the head says; behind an error some
         # servers leave the request's body unread, and would take it for the next request.
         self._may_keep = code < 300 and not head.streams

@@ -5,6 +5,7 @@ from __future__ import annotations
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from paddler.balancer.requests import SLOT_PATHS
+from paddler.headers import RequestHeaders
 
 __all__ = ["PlainHeads"]
 
@@ -14,7 +15,6 @@ _VERSION = b" HTTP/1.1"
 HEAD = 16 * 1024
 HEADERS = 100
 BODY = 1024 * 1024
-_ONCE = frozenset((b"host", b"content-length"))
 _NOT_PLAIN = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
 
 
@@ -23,10 +23,11 @@ class PlainHeads:
 
     def __init__(self) -> None:
         self._parser = HttpRequestParser(self)
+        self._pairs: list[tuple[bytes, bytes]] = []
         self._complete = False
         #: Of the newest: its target, its headers, and whether the connection is kept behind it.
         self.uri = b""
-        self.pairs: list[tuple[bytes, bytes]] = []
+        self.headers = RequestHeaders()
         self.keeps = False
 
     def read(self, data: bytes) -> tuple[int, int] | None:
@@ -44,7 +45,7 @@ class PlainHeads:
             return None
         if b"\n " in head or b"\n\t" in head or not head.partition(b"\r\n")[0].endswith(_VERSION):
             return None
-        self.uri, self.pairs, self._complete = b"", [], False
+        self.uri, self._pairs, self._complete = b"", [], False
         try:
             self._parser.feed_data(head)
         except (HttpParserError, HttpParserUpgrade):
@@ -60,21 +61,18 @@ class PlainHeads:
         self._parser.feed_data(data)
 
     def _size(self) -> int | None:
-        parser = self._parser
-        if self.uri not in SLOT_PATHS or len(self.pairs) > HEADERS:
+        if self.uri not in SLOT_PATHS or len(self._pairs) > HEADERS:
             return None
-        if parser.get_method() != b"POST":
+        if self._parser.get_method() != b"POST":
             return None
-        seen: dict[bytes, bytes] = {}
-        for name, value in self.pairs:
-            lower = name.lower()
-            if lower in _NOT_PLAIN or (lower in _ONCE and lower in seen):
-                return None
-            seen[lower] = value
-        length = seen.get(b"content-length", b"")
-        if b"host" not in seen or not length.isdigit() or len(length) > 9:
+        self.headers = headers = RequestHeaders(self._pairs)
+        others = headers.others
+        if not _NOT_PLAIN.isdisjoint(others) or len(others.get(b"host", ())) != 1:
             return None
-        size = int(length)
+        length = others.get(b"content-length", ())
+        if len(length) != 1 or not length[0].isdigit() or len(length[0]) > 9:
+            return None
+        size = int(length[0])
         return size if size <= BODY else None
 
     # From the parser.
@@ -85,7 +83,7 @@ class PlainHeads:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
-        self.pairs.append((name, value))
+        self._pairs.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
