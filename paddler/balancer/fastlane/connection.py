@@ -64,8 +64,9 @@ class FastConnection(asyncio.Protocol):
         self._going = False
         #: It is on its way there.
         self._goes = False
-        #: Since when the client keeps us waiting, and bytes that it had not taken then.
-        self.waits_since = site.seconds()
+        #: Since when the client keeps us waiting, and bytes that it had not taken then. None: for
+        #: no longer than since the last look.
+        self._waits_since: float | None = None
         self._unsent = 0
 
     # From asyncio.
@@ -105,7 +106,7 @@ class FastConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client takes less than it is sent."""
         self.stalls = True
-        self.waits_since, self._unsent = self.site.seconds(), self.unsent
+        self._waits_since = None
         if self._request is not None and self._request.flow is not None:
             self._request.flow.pause()
 
@@ -142,9 +143,15 @@ class FastConnection(asyncio.Protocol):
         if size > site.limits.body or not site.bodies.has_room(size):
             return False
         site.bodies.used += size
-        self._ahead = data[end:]
-        self._pieces, self._missing = [], size
-        self._more_of_body()
+        whole = end + size
+        if len(data) < whole:
+            self._ahead, self._missing = data[end:], size
+            self._more_of_body()
+            return True
+        self._ahead = data[whole:]
+        body = data[end:whole]
+        self._heads.pass_body(body)
+        self._serve(body)
         return True
 
     def _more_of_body(self) -> None:
@@ -154,13 +161,12 @@ class FastConnection(asyncio.Protocol):
         if piece:
             self._pieces.append(piece)
             self._heads.pass_body(piece)
-        self.waits_since = self.site.seconds()
+        self._waits_since = None
         if not self._missing:
-            self._serve()
+            body, self._pieces = b"".join(self._pieces), []
+            self._serve(body)
 
-    def _serve(self) -> None:
-        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces = []
+    def _serve(self, body: bytes) -> None:
         heads = self._heads
         request = FastRequest(
             self, b"POST", heads.uri, heads.headers, MemoryBody(body), self._host, heads.keeps
@@ -174,7 +180,7 @@ class FastConnection(asyncio.Protocol):
     def answered(self, request: FastRequest) -> None:
         """Its answer is whole."""
         self._request = self._exchange = None
-        self.waits_since, self._unsent = self.site.seconds(), self.unsent
+        self._waits_since = None
         if not request.keeps or self._closing:
             self._closing = True
             self._transport.close()
@@ -244,14 +250,18 @@ class FastConnection(asyncio.Protocol):
 
     def look(self, now: float) -> None:
         """See whether the client keeps us waiting for too long."""
-        if now - self.waits_since < self.site.limits.quiet or self._transport is None:
+        if self._transport is None:
+            return
+        if self._waits_since is None:
+            self._waits_since, self._unsent = now, self.unsent
+        if now - self._waits_since < self.site.limits.quiet:
             return
         before, self._unsent = self._unsent, self.unsent
         if self._unsent:
             # While an answer comes the queue may grow although the client takes from it.
             if self._unsent >= before > 0 and (self.stalls or self._request is None):
                 self.abort()
-            self.waits_since = now
+            self._waits_since = now
         elif self._request is None:
             if self._missing:
                 self.abort()

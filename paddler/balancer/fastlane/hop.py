@@ -104,7 +104,9 @@ class FastHop:
 
     def keep(self, line: Line) -> None:
         """A connection has nothing to do."""
-        idle = self._idle.setdefault(line.upstream, [])
+        idle = self._idle.get(line.upstream)
+        if idle is None:
+            idle = self._idle[line.upstream] = []
         if len(idle) >= KEPT:
             line.close()
             return
@@ -168,9 +170,15 @@ class _Call:
         self._line = line
         line.serve(self, again=False)
 
-    def parted(self) -> None:
-        """Its line goes on without it."""
-        self._line = None
+    def ended(self, *, parted: bool) -> Any:
+        """Its answer has ended; the receiver has still to hear how.
+
+        :param parted: its line goes on without it.
+        """
+        receiver, self.receiver = self.receiver, None
+        if parted:
+            self._line = None
+        return receiver
 
     def pause(self) -> None:
         """See `IFlow`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from paddler.balancer.requests import SLOT_PATHS
@@ -9,8 +11,9 @@ from paddler.headers import RequestHeaders
 
 __all__ = ["PlainHeads"]
 
-_END = b"\r\n\r\n"
-_VERSION = b" HTTP/1.1"
+#: A whole head, of which the parser says the rest: it is stricter than the parser about ends of
+#: lines and folded ones, of which others make other things.
+_WHOLE = re.compile(rb"[^\r\n]* HTTP/1\.1\r\n(?:[^\r\n\t ][^\r\n]*\r\n)*\r\n")
 #: Bytes of a plain request's head, how many headers it has, and bytes of its body.
 HEAD = 16 * 1024
 HEADERS = 100
@@ -36,25 +39,19 @@ class PlainHeads:
         :returns: where it ends, and the bytes of the body behind it; None: it is not plain, or
             not whole.
         """
-        end = data.find(_END) + len(_END)
-        if not len(_END) <= end <= HEAD:
-            return None
-        head = data[:end]
-        ends = head.count(b"\r\n")
-        if head.count(b"\n") != ends or head.count(b"\r") != ends:
-            return None
-        if b"\n " in head or b"\n\t" in head or not head.partition(b"\r\n")[0].endswith(_VERSION):
+        found = _WHOLE.match(data, 0, HEAD)
+        if found is None:
             return None
         self.uri, self._pairs, self._complete = b"", [], False
         try:
-            self._parser.feed_data(head)
+            self._parser.feed_data(found[0])
         except (HttpParserError, HttpParserUpgrade):
             return None
         size = self._size() if self._complete else None
         if size is None:
             return None
         self.keeps = self._parser.should_keep_alive()
-        return end, size
+        return found.end(), size
 
     def pass_body(self, data: bytes) -> None:
         """Some of the body behind it; nothing is made of it here."""

@@ -98,6 +98,7 @@ class FastRequest:
     def finish(self) -> None:
         """See `IClientRequest`."""
         self.let_go()
+        self.flow = None
         end = self._head + (b"0\r\n\r\n" if self._frames else b"")
         if end:
             self.connection.write(end)
@@ -109,4 +110,5 @@ class FastRequest:
             self._frames = self._frames or self._framed
             self.write(event)
         self.let_go()
+        self.flow = None
         self.connection.cut()
