@@ -20,10 +20,10 @@ from random import Random
 
 import attrs
 
+from paddler.scheduling.lines import Waiter
 from paddler.scheduling.policies import IdleSlots
 from paddler.scheduling.scheduler import Scheduler
 from paddler.scheduling.slots import Lease
-from paddler.scheduling.waiting import Waiter
 from paddler.values import Address, Report
 
 __all__ = ["Cost", "main", "measure"]

@@ -22,6 +22,8 @@ _HOSTS = st.sampled_from(("a", "b", "c", "C", "d"))
 _TOTALS = st.sampled_from((0, 1, 2, 2, 4, 4, 8, 100))
 _BUSY = st.one_of(st.none(), st.integers(0, 5), st.sampled_from((0, 100)))
 _AGES = st.sampled_from((0.0, 0.0, 0.1, 0.24, 0.3, 1.0, 2.0, 5.0, SPAN + 1))
+_MODELS = st.sampled_from(((), ("a",), ("a", "both"), ("a", "both"), ("b", "both")))
+_CONTEXTS = st.sampled_from((None, None, 2048, 8192))
 _ISSUES = st.sampled_from(
     (
         *((), (), (), (), ("slots_disabled",), ("unauthorized",)),
@@ -58,6 +60,8 @@ class AgentRules(SchedulerAccount):
         interval=st.sampled_from((0.5, 1.0, 1.0, 20.0)),
         sleeping=st.sampled_from((False, False, False, True)),
         issues=_ISSUES,
+        models=_MODELS,
+        n_ctx=_CONTEXTS,
     )
     def report(
         self,
@@ -70,6 +74,8 @@ class AgentRules(SchedulerAccount):
         interval: float,
         sleeping: bool,
         issues: Any,
+        models: tuple[str, ...],
+        n_ctx: int | None,
     ) -> None:
         """An agent says something of a llama-server, true or not."""
         told = Report(
@@ -81,6 +87,8 @@ class AgentRules(SchedulerAccount):
             slots_age_s=age,
             sleeping=sleeping,
             issues=issues,
+            models=models,
+            n_ctx=n_ctx,
         )
         self.hear(agent_id, told)
 

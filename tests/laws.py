@@ -14,14 +14,21 @@ from paddler.scheduling.fleet import FORGET_AFTER, Fleet
 from paddler.scheduling.granting import KEPT
 from paddler.scheduling.history import GRAIN
 from paddler.scheduling.idle import IdleIndex
+from paddler.scheduling.lines import ANYTHING, HEAVIEST, Line, Need, Waiter
 from paddler.scheduling.outcomes import Outcome
 from paddler.scheduling.scheduler import Scheduler
 from paddler.scheduling.slots import SLACK, Lease, Upstream
-from paddler.scheduling.waiting import HEAVIEST, Waiter
 from paddler.values import BLOCKING_ISSUES
 from tests.suspicions import Suspicion
 
-__all__ = ["SchedulerAccount"]
+__all__ = ["SchedulerAccount", "serves"]
+
+
+def serves(upstream: Upstream, need: Need) -> bool:
+    """Whether an upstream is of use to a request with that need."""
+    report = upstream.report
+    named = need.model is None or need.model in report.models
+    return named and (report.n_ctx is None or report.n_ctx >= need.n_ctx)
 
 
 class SchedulerAccount(RuleBasedStateMachine):
@@ -40,8 +47,8 @@ class SchedulerAccount(RuleBasedStateMachine):
         self.suspicions: dict[Upstream, Suspicion] = {}
         self.erred: dict[object, str] = {}
         self.doubts: dict[Upstream, str | None] = {}
-        #: For whom something was kept last, and since when.
-        self.chosen: tuple[Waiter | None, float] = (None, 0.0)
+        #: For whom in each line something was kept last, and since when.
+        self.chosen: dict[Need, tuple[Waiter | None, float]] = {}
         self.scheduler: Scheduler
 
     @property
@@ -86,9 +93,16 @@ class SchedulerAccount(RuleBasedStateMachine):
         # one that came back to its place.
         places = [self.places[waiter] for waiter in granted]
         assert places == sorted(places)
-        for waiter in granted:
+        for grant in outcome.grants:
+            waiter, upstream = grant.waiter, grant.lease.upstream
+            assert serves(upstream, waiter.need)
             for other in self.waiters:
-                assert self.places[other] > self.places[waiter] or other.weight > waiter.weight
+                assert (
+                    self.places[other] > self.places[waiter]
+                    or other.weight > waiter.weight
+                    or not serves(upstream, other.need)
+                    or self.is_behind_a_heavy_one(other)
+                )
         for upstream in {grant.lease.upstream for grant in outcome.grants}:
             # Only what was free was granted, and only where anything may be.
             assert self.own(upstream) == upstream.in_flight
@@ -104,30 +118,50 @@ class SchedulerAccount(RuleBasedStateMachine):
         changed = {u for u in self.doubts if u in before and before[u] != self.doubts[u]}
         assert set(outcome.doubted) == changed and len(outcome.doubted) == len(changed)
 
-    def check_passing(self, outcome: Outcome) -> None:
-        """Whoever passed the first in line took nothing that the first could have had sooner."""
-        head = self.waiters[0] if self.waiters else None
-        passing: dict[Upstream, int] = {}
-        for grant in outcome.grants:
-            if head is not None and self.places[grant.waiter] > self.places[head]:
-                upstream = grant.lease.upstream
-                passing[upstream] = passing.get(upstream, 0) + grant.lease.slots
-        granting = self.scheduler._granting
-        kept, chosen = granting._kept, (granting._head, granting._kept_since)
-        fresh, self.chosen = chosen != self.chosen, chosen
-        for upstream, slots in passing.items():
-            assert head is not None and head.weight > 1 and granting._head is head
-            assert kept is not upstream and (kept is None or kept.healthy)
-            if fresh:
-                lacks = upstream.cost(head.weight) - upstream.free - slots
-                others = upstream.foreign_busy + upstream.client_left
-                by_others = upstream.total - others < upstream.cost(head.weight)
-                # On trial it is for one request, whoever is first.
-                suspected = upstream.state == "quarantined"
-                assert suspected or self.distance(head) <= (by_others, lacks)
+    def is_behind_a_heavy_one(self, waiter: Waiter) -> bool:
+        """Whether it is one of the heaviest, of which only the first of a line is looked at."""
+        heaviest = [w for w in self.waiters if w.need == waiter.need and w.weight >= HEAVIEST]
+        return waiter in heaviest[1:]
 
-    def distance(self, head: Waiter) -> tuple[bool, int]:
-        """How far the upstream is from having room that has the least to go."""
+    def heads(self) -> list[Waiter]:
+        """The first of each line."""
+        return list({waiter.need: waiter for waiter in reversed(self.waiters)}.values())[::-1]
+
+    def line(self, waiter: Waiter) -> Line:
+        """The scheduler's line that it stands in."""
+        (line,) = [ln for ln in self.scheduler._queue.lines if ln.need == waiter.need]
+        return line
+
+    def check_passing(self, outcome: Outcome) -> None:
+        """Whoever passed the first in a line took nothing that it could have had sooner."""
+        before, self.chosen = self.chosen, {}
+        kept: list[Upstream] = []
+        for head in sorted(self.heads(), key=self.places.__getitem__):
+            line = self.line(head)
+            self.chosen[head.need] = chosen = (line.head, line.kept_since)
+            passing: dict[Upstream, int] = {}
+            for grant in outcome.grants:
+                upstream = grant.lease.upstream
+                if self.places[grant.waiter] > self.places[head] and serves(upstream, head.need):
+                    passing[upstream] = passing.get(upstream, 0) + grant.lease.slots
+            for upstream, slots in passing.items():
+                assert head.weight > 1 and line.head is head
+                assert line.kept is not upstream and (line.kept is None or line.kept.healthy)
+                if chosen != before.get(head.need):
+                    lacks = upstream.cost(head.weight) - upstream.free - slots
+                    others = upstream.foreign_busy + upstream.client_left
+                    by_others = upstream.total - others < upstream.cost(head.weight)
+                    # On trial it is for one request, whoever is first.
+                    suspected = upstream.state == "quarantined"
+                    assert suspected or self.distance(head, kept) <= (by_others, lacks)
+            if line.head is head and line.kept is not None:
+                kept.append(line.kept)
+
+    def distance(self, head: Waiter, kept: list[Upstream]) -> tuple[bool, int]:
+        """How far the upstream is from having room that has the least to go.
+
+        :param kept: what is kept for those before it in other lines.
+        """
         return min(
             (
                 upstream.total - upstream.foreign_busy - upstream.client_left
@@ -135,7 +169,7 @@ class SchedulerAccount(RuleBasedStateMachine):
                 upstream.cost(head.weight) - upstream.free,
             )
             for upstream in self.upstreams()
-            if upstream.healthy
+            if upstream.healthy and upstream not in kept and serves(upstream, head.need)
         )
 
     def note_counts(self) -> None:
@@ -215,34 +249,35 @@ class SchedulerAccount(RuleBasedStateMachine):
     def fitting(self, waiter: Waiter) -> Iterator[Upstream]:
         """Upstreams that have room for it."""
         for upstream in self.upstreams():
-            if 0 < min(waiter.weight, upstream.total) <= self.room(upstream):
+            has_room = 0 < min(waiter.weight, upstream.total) <= self.room(upstream)
+            if has_room and serves(upstream, waiter.need):
                 yield upstream
 
     @invariant()
     def nobody_waits_in_vain(self) -> None:
-        """No one waits while there is room, but for what is kept for a heavy first in line."""
-        if not self.waiters:
-            return
-        head, *others = self.waiters
-        assert not list(self.fitting(head))
-        # Of the heaviest only the first is looked at.
-        heavy = [waiter for waiter in self.waiters if waiter.weight >= HEAVIEST][1:]
-        looked_at = [waiter for waiter in others if waiter not in heavy]
-        kept = {upstream for waiter in looked_at for upstream in self.fitting(waiter)}
-        assert len(kept) <= 1
-        for upstream in kept:
-            granting = self.scheduler._granting
-            assert head.weight > 1 and granting._head is head and granting._kept is upstream
-            assert upstream.healthy
+        """No one waits while there is room, but for what is kept for a heavy one before it."""
+        heads = self.heads()
+        kept: list[Upstream] = []
+        for waiter in self.waiters:
+            if waiter in heads:
+                assert set(self.fitting(waiter)) <= set(kept)
+                line = self.line(waiter)
+                if waiter.weight > 1 and line.head is waiter and line.kept is not None:
+                    assert line.kept not in kept and serves(line.kept, waiter.need)
+                    kept.append(line.kept)
+            elif not self.is_behind_a_heavy_one(waiter):
+                assert set(self.fitting(waiter)) <= set(kept)
+        assert len(kept) <= len(heads)
 
     @invariant()
     def kept_for_a_while(self) -> None:
-        """What is kept for the head of the line was the nearest when it was chosen."""
-        granting = self.scheduler._granting
-        if self.waiters and granting._head is self.waiters[0]:
-            assert granting._kept_since <= self.now
-            fresh = granting._kept_since > self.now - KEPT
-            assert granting._kept is None or not fresh or granting._kept.healthy
+        """What is kept for the head of a line was the nearest when it was chosen."""
+        for head in self.heads():
+            line = self.line(head)
+            if line.head is head:
+                assert line.kept_since <= self.now
+                fresh = line.kept_since > self.now - KEPT
+                assert line.kept is None or not fresh or line.kept.healthy
 
     @invariant()
     def suspicions_are_right(self) -> None:
@@ -278,9 +313,17 @@ class SchedulerAccount(RuleBasedStateMachine):
             assert index.most == max((idle for idle, _ in levels), default=0)
             return {upstream: idle for idle, upstreams in levels for upstream in upstreams}
 
-        for index, asleep in ((self.fleet.awake, False), (self.fleet.asleep, True)):
-            there = {u: self.room(u) for u in self.upstreams() if u.report.sleeping == asleep}
-            assert found(index) == {u: idle for u, idle in there.items() if idle}
+        kinds = self.fleet.kinds
+        standing = [upstream for kind in kinds._kinds.values() for upstream in kind.upstreams]
+        assert len(standing) == len(set(standing)) and set(standing) == set(self.fleet.upstreams)
+        for kind in kinds._kinds.values():
+            assert kind.upstreams
+            for index, asleep in ((kind.awake, False), (kind.asleep, True)):
+                there = {u: self.room(u) for u in kind.upstreams if u.report.sleeping == asleep}
+                assert found(index) == {u: idle for u, idle in there.items() if idle}
+        for need in {waiter.need for waiter in self.waiters} | {ANYTHING}:
+            found_by_kind = set(kinds.servers(need).upstreams)
+            assert found_by_kind == {u for u in self.fleet.upstreams if serves(u, need)}
 
     @invariant()
     def time_is_minded(self) -> None:

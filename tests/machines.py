@@ -12,10 +12,10 @@ from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
 from paddler.errors import QueueFull
 from paddler.scheduling.fleet import FORGET_AFTER
+from paddler.scheduling.lines import Need, Waiter
 from paddler.scheduling.outcomes import Grant, Outcome
 from paddler.scheduling.slots import LEFT_WITHOUT_SAMPLE, Upstream
 from paddler.scheduling.trust import Fault
-from paddler.scheduling.waiting import Waiter
 from paddler.values import Address, Report
 from tests.agent_rules import AgentRules
 from tests.laws import SchedulerAccount
@@ -24,6 +24,11 @@ from tests.scenes import QUARANTINE
 __all__ = ["SchedulerMachine", "run_machine"]
 
 _WEIGHTS = st.sampled_from((1, 1, 1, 2, 3, 4, 8, 40, 200))
+_NEEDS = st.builds(
+    Need,
+    st.sampled_from((None, None, None, "a", "b", "both", "nobody's")),
+    st.sampled_from((0, 0, 0, 0, 3000, 9000)),
+)
 _PAUSES = st.sampled_from(
     (0.0, 0.01, 0.05, 0.2, 0.3, 1.0, 1.0, 1.0, 2.5, 2.5, 4.0, QUARANTINE, 31.0, 65.0)
 )
@@ -58,11 +63,14 @@ class SchedulerMachine(AgentRules):
 
     # Requests.
 
-    @rule(weights=st.lists(_WEIGHTS, min_size=1, max_size=4), at_once=st.booleans())
-    def request(self, weights: list[int], at_once: bool) -> None:
+    @rule(
+        wishes=st.lists(st.tuples(_WEIGHTS, _NEEDS), min_size=1, max_size=4),
+        at_once=st.booleans(),
+    )
+    def request(self, wishes: list[tuple[int, Need]], at_once: bool) -> None:
         """Requests come; those that need not wait may be asked for in the short way."""
-        for weight in weights:
-            self.enter(Waiter(weight, self.now), at_once)
+        for weight, need in wishes:
+            self.enter(Waiter(weight, self.now, need), at_once)
 
     def enter(self, waiter: Waiter, at_once: bool = False) -> None:
         """It is granted something, waits, or is refused."""
@@ -90,7 +98,8 @@ class SchedulerMachine(AgentRules):
             if grant.lease.upstream.asleep:
                 # It was woken because nobody awake had room.
                 for other in self.fitting(grant.waiter):
-                    assert other.asleep or other is self.scheduler._granting._kept
+                    kept = [line.kept for line in self.scheduler._queue.lines]
+                    assert other.asleep or other in kept
 
     @precondition(lambda self: self.waiters)
     @rule(data=st.data())
@@ -215,7 +224,11 @@ class SchedulerMachine(AgentRules):
         for view in self.scheduler.agents():
             self.follow(self.scheduler.drain(view.agent_id, True, self.now))
         told = Report(
-            agent_name="last", external=Address("last", 80), interval_s=9.0, slots_total=4
+            agent_name="last",
+            external=Address("last", 80),
+            interval_s=9.0,
+            slots_total=4,
+            models=("a", "b", "both", "nobody's"),
         )
         self.follow(self.scheduler.report("last", told, self.now))
         while self.leases:

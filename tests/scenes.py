@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from paddler.scheduling.lines import ANYTHING, Need, Waiter
 from paddler.scheduling.notes import Note
 from paddler.scheduling.outcomes import Grant, Outcome
 from paddler.scheduling.policies import IdleSlots
@@ -14,7 +15,6 @@ from paddler.scheduling.scheduler import Scheduler
 from paddler.scheduling.slots import Lease, Upstream
 from paddler.scheduling.trust import Fault, Trust
 from paddler.scheduling.views import AgentView
-from paddler.scheduling.waiting import Waiter
 from paddler.values import Address, Report
 
 __all__ = ["QUARANTINE", "Scene", "new_upstream", "report", "scheduler"]
@@ -85,9 +85,9 @@ class Scene:
         told = report(name, slots, busy, **more)
         self.took(self.scheduler.report(agent_id, told, self.now))
 
-    def ask(self, weight: int = 1) -> Waiter:
+    def ask(self, weight: int = 1, model: str | None = None, n_ctx: int = 0) -> Waiter:
         """A request for slots."""
-        waiter = Waiter(weight, self.now)
+        waiter = Waiter(weight, self.now, Need(model, n_ctx))
         self.took(self.scheduler.request(waiter, self.now))
         return waiter
 
@@ -150,6 +150,11 @@ class Scene:
             self.now = max(self.now, due)
             self.took(self.scheduler.pass_time(self.now))
         self.now = until
+
+    def kept(self, need: Need = ANYTHING) -> str | None:
+        """The name of what is kept for the head of a line."""
+        (line,) = [line for line in self.scheduler._queue.lines if line.need == need]
+        return None if line.kept is None else line.kept.name
 
     def has(self, waiter: Waiter) -> str | None:
         """The name of the agent that a request was granted; None: it has no lease."""

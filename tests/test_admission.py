@@ -12,9 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from paddler.balancer.admission import Admission
 from paddler.errors import NoSuchAgent, QueueFull, Stopping, WaitedTooLong
 from paddler.scheduling.granting import KEPT
+from paddler.scheduling.lines import Waiter
 from paddler.scheduling.slots import Lease
 from paddler.scheduling.trust import Fault
-from paddler.scheduling.waiting import Waiter
 from tests.scenes import report, scheduler
 
 __all__ = [

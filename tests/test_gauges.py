@@ -14,11 +14,11 @@ from paddler.balancer.metrics import MetricsText
 from paddler.balancer.statsd import gauges
 from paddler.balancer.tallies import Tallies
 from paddler.errors import QueueFull, Stopping, WaitedTooLong
+from paddler.scheduling.lines import Waiter
 from paddler.scheduling.policies import IdleSlots
 from paddler.scheduling.scheduler import Scheduler
 from paddler.scheduling.slots import Lease
 from paddler.scheduling.trust import Fault
-from paddler.scheduling.waiting import Waiter
 from paddler.values import Address, Report
 from tests.accounting import ended
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from paddler.scheduling.waiting import Waiter, WaitingQueue
+from paddler.scheduling.lines import Waiter
+from paddler.scheduling.waiting import WaitingQueue
 
 __all__ = ["BufferedTests"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.errors import NoSuchAgent
+from paddler.scheduling.lines import ANYTHING
 from paddler.scheduling.slots import LEFT_WITHOUT_SAMPLE
 from tests.scenes import Scene
 
@@ -97,7 +98,8 @@ class SilenceTests(SynchronousTestCase):
         scene.end(request)
         scene.end(waiter)
         self.assertEqual(scene.scheduler._fleet._by_address, {})
-        self.assertEqual(list(scene.scheduler._fleet.awake.levels()), [])
+        servers = scene.scheduler._fleet.kinds.servers(ANYTHING)
+        self.assertEqual((list(servers.awake.levels()), list(servers.upstreams)), ([], []))
 
     def test_forgotten_without_leases(self) -> None:
         """Without leases it is gone, and comes back with nothing of what it was."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.scheduling.granting import KEPT
-from paddler.scheduling.waiting import HEAVIEST, Waiter
+from paddler.scheduling.lines import HEAVIEST, Need, Waiter
 from tests.scenes import Scene
 
-__all__ = ["HeaviestTests", "KeptTests", "crowd_behind_a_heavy_one"]
+__all__ = ["HeaviestTests", "KeptTests", "LinesTests", "crowd_behind_a_heavy_one"]
 
 
 def crowd_behind_a_heavy_one(scene: Scene, lights: int) -> tuple[Waiter, list[Waiter]]:
@@ -35,23 +35,18 @@ def crowd_behind_a_heavy_one(scene: Scene, lights: int) -> tuple[Waiter, list[Wa
 class KeptTests(SynchronousTestCase):
     """The upstream that is kept for the head of the line."""
 
-    def kept(self, scene: Scene) -> str | None:
-        """Its name."""
-        kept = scene.scheduler._granting._kept
-        return None if kept is None else kept.name
-
     def test_for_a_second(self) -> None:
         """A choice holds for a second; what happens after that chooses anew."""
         scene = Scene()
         _, behind = crowd_behind_a_heavy_one(scene, 3)
         self.assertEqual([scene.has(light) for light in behind], ["b", "b", None])
-        self.assertEqual(self.kept(scene), "a")
+        self.assertEqual(scene.kept(), "a")
         scene.wait(KEPT / 2 - 0.01)
         scene.cancel(scene.ask(8))
-        self.assertEqual(self.kept(scene), "a")
+        self.assertEqual(scene.kept(), "a")
         scene.wait(0.01)
         scene.cancel(scene.ask(8))
-        self.assertEqual((self.kept(scene), scene.has(behind[2])), ("b", "a"))
+        self.assertEqual((scene.kept(), scene.has(behind[2])), ("b", "a"))
 
     def test_granted_while_full(self) -> None:
         """A newcomer whose coming moves the line is not refused, however many wait."""
@@ -68,7 +63,7 @@ class KeptTests(SynchronousTestCase):
         heavy, behind = crowd_behind_a_heavy_one(scene, 2)
         second = scene.ask(8)
         scene.cancel(heavy)
-        self.assertEqual((self.kept(scene), scene.has(second)), ("b", None))
+        self.assertEqual((scene.kept(), scene.has(second)), ("b", None))
         self.assertTrue(all(map(scene.has, behind)))
 
     def test_not_held_by_others(self) -> None:
@@ -78,7 +73,7 @@ class KeptTests(SynchronousTestCase):
         running = scene.ask(4)
         scene.hear("others", slots=4, busy=1)
         heavy = scene.ask(4)
-        self.assertEqual((self.kept(scene), scene.has(scene.ask())), ("ours", "others"))
+        self.assertEqual((scene.kept(), scene.has(scene.ask())), ("ours", "others"))
         scene.end(running)
         self.assertEqual(scene.has(heavy), "ours")
 
@@ -88,7 +83,7 @@ class KeptTests(SynchronousTestCase):
         scene.hear("a", slots=4, busy=3)
         scene.hear("b", slots=4, busy=1)
         scene.ask(4)
-        self.assertEqual((self.kept(scene), scene.has(scene.ask())), ("b", "a"))
+        self.assertEqual((scene.kept(), scene.has(scene.ask())), ("b", "a"))
 
     def test_client_left(self) -> None:
         """Slots whose clients left are not ours to give back either."""
@@ -99,14 +94,14 @@ class KeptTests(SynchronousTestCase):
         busy = scene.ask(4)
         self.assertEqual(scene.has(busy), "b")
         scene.ask(4)
-        self.assertEqual(self.kept(scene), "b")
+        self.assertEqual(scene.kept(), "b")
 
     def test_nobody_healthy(self) -> None:
         """Nothing is kept where nobody may be granted anything."""
         scene = Scene()
         scene.hear("a", busy=None, issues=("unreachable",))
         scene.ask(2)
-        self.assertIsNone(self.kept(scene))
+        self.assertIsNone(scene.kept())
 
     def test_not_in_quarantine(self) -> None:
         """One in quarantine is not kept; its trial goes to the first whom it can hold."""
@@ -116,11 +111,11 @@ class KeptTests(SynchronousTestCase):
         heavy, light = scene.ask(4), scene.ask(3)
         scene.wait(10)
         self.assertEqual((scene.has(heavy), scene.has(light)), (None, "a"))
-        self.assertIsNone(self.kept(scene))
+        self.assertIsNone(scene.kept())
 
 
 class HeaviestTests(SynchronousTestCase):
-    """The line that the heaviest share."""
+    """The row that the heaviest share."""
 
     def test_none_passes_another(self) -> None:
         """Of the heaviest none passes another, even where it would fit."""
@@ -132,9 +127,103 @@ class HeaviestTests(SynchronousTestCase):
         third = scene.ask(HEAVIEST - 1)
         self.assertEqual([scene.has(w) for w in (first, second, third)], [None, None, "small"])
 
-    def test_few_lines(self) -> None:
-        """Whatever weights clients ask for, few lines are looked through."""
+    def test_few_rows(self) -> None:
+        """Whatever weights clients ask for, few rows are looked through."""
         scene = Scene(limit=10_000)
         for weight in range(1, 5000):
             scene.ask(weight)
-        self.assertEqual(len(scene.scheduler._queue._lines), HEAVIEST)
+        (line,) = scene.scheduler._queue.lines
+        self.assertEqual(len(line._rows), HEAVIEST)
+
+
+class LinesTests(SynchronousTestCase):
+    """A line for each need, and one order over all."""
+
+    def test_never_blocks_another(self) -> None:
+        """Fifty wait for a model that nobody serves; another's are served as if alone."""
+        scene = Scene()
+        scene.hear("b", slots=2, models=("b",))
+        waiting = [scene.ask(model="a") for _ in range(50)]
+        for _ in range(20):
+            first, second, third = (scene.ask(model="b") for _ in range(3))
+            self.assertEqual([scene.has(w) for w in (first, second, third)], ["b", "b", None])
+            scene.end(first)
+            self.assertEqual(scene.has(third), "b")
+            scene.end(second)
+            scene.end(third)
+        self.assertFalse(any(map(scene.has, waiting)))
+        before = len(scene.order)
+        scene.hear("a", slots=2, models=("a",))
+        for waiter in waiting:
+            scene.end(waiter)
+        self.assertEqual(scene.order[before:], waiting)
+
+    def test_in_order(self) -> None:
+        """Who could use the same server gets it by arrival, whatever names they ask by."""
+        scene = Scene()
+        scene.hear("a", slots=1, models=("m", "chat"))
+        busy = scene.ask()
+        waiting = [scene.ask(model=model) for model in ("chat", None, "m", "chat", None, "m")]
+        other = scene.ask(model="n")
+        scene.end(busy)
+        for waiter in waiting:
+            scene.end(waiter)
+        self.assertEqual(scene.order, [busy, *waiting])
+        self.assertIsNone(scene.has(other))
+
+    def test_passes_where_it_can(self) -> None:
+        """Who came later is served first where who came earlier can't be."""
+        scene = Scene()
+        scene.hear("small", slots=1, n_ctx=2048, models=("m",))
+        busy = scene.ask()
+        large, any_size = scene.ask(n_ctx=4096), scene.ask()
+        scene.end(busy)
+        self.assertEqual((scene.has(large), scene.has(any_size)), (None, "small"))
+        scene.hear("large", slots=1, n_ctx=8192, models=("m",))
+        self.assertEqual(scene.has(large), "large")
+
+    def test_kept_from_other_lines(self) -> None:
+        """What is kept for a heavy head is left to it by those of other lines behind it too."""
+        scene = Scene()
+        scene.hear("a", slots=4, models=("m", "chat"))
+        running = [scene.ask() for _ in range(3)]
+        heavy = scene.ask(4, model="m")
+        light, alias = scene.ask(), scene.ask(model="chat")
+        self.assertEqual(scene.kept(Need("m")), "a")
+        scene.end(running[0])
+        self.assertFalse(scene.has(light) or scene.has(alias) or scene.has(heavy))
+        for request in running[1:]:
+            scene.end(request)
+        self.assertEqual((scene.has(heavy), scene.has(light)), ("a", None))
+        scene.end(heavy)
+        self.assertEqual((scene.has(light), scene.has(alias)), ("a", "a"))
+
+    def test_heads_keep_apart(self) -> None:
+        """Each line's heavy head has something kept, never what is kept for an earlier one."""
+        scene = Scene()
+        for name in "ab":
+            scene.hear(name, slots=2, busy=1, models=("m", "chat"))
+        first, second = scene.ask(2, model="m"), scene.ask(2, model="chat")
+        third = scene.ask(2)
+        kept = [scene.kept(waiter.need) for waiter in (first, second, third)]
+        self.assertEqual((sorted(filter(None, kept)), kept[2]), (["a", "b"], None))
+        self.assertIsNone(scene.has(scene.ask()))
+
+    def test_kept_serves_no_more(self) -> None:
+        """What no longer serves the head's need is not kept for it."""
+        scene = Scene()
+        scene.hear("a", slots=2, busy=1, models=("m",))
+        scene.ask(2, model="m")
+        self.assertEqual(scene.kept(Need("m")), "a")
+        scene.hear("a", slots=2, busy=1, models=("n",))
+        self.assertIsNone(scene.kept(Need("m")))
+        self.assertEqual(scene.has(scene.ask()), "a")
+
+    def test_before_one_that_came_earlier(self) -> None:
+        """What is kept for a head does not keep those away who came before it."""
+        scene = Scene()
+        scene.hear("a", slots=2, models=("m",))
+        running = [scene.ask(), scene.ask()]
+        light, heavy = scene.ask(), scene.ask(2, model="m")
+        scene.end(running[0])
+        self.assertEqual((scene.has(light), scene.has(heavy)), ("a", None))

@@ -8,8 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.errors import QueueFull
 from paddler.scheduling.granting import KEPT
+from paddler.scheduling.lines import Waiter
 from paddler.scheduling.scheduler import RETRY_AFTER_MOST, RETRY_AFTER_UNKNOWN
-from paddler.scheduling.waiting import Waiter
 from tests.scenes import Scene
 
 __all__ = [
@@ -376,10 +376,10 @@ class ReservationTests(SynchronousTestCase):
         for name in "abc":
             scene.hear(name, slots=4, busy=3)
         heavy = scene.ask(4)
-        first = scene.scheduler._granting._kept
+        first = scene.kept()
         for _ in range(20):
             scene.ask()
-            self.assertIs(scene.scheduler._granting._kept, first)
+            self.assertEqual(scene.kept(), first)
         self.assertIsNone(scene.has(heavy))
 
     def test_second_heavy(self) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from paddler.scheduling.lines import Waiter
 from paddler.scheduling.slots import LEFT_WITHOUT_SAMPLE
 from paddler.scheduling.trust import Fault, Trust
-from paddler.scheduling.waiting import Waiter
 from tests.scenes import QUARANTINE, Scene
 
 __all__ = ["AloneTests", "BlockTests", "DoubtTests", "PlaceTests", "QuarantineTests", "TrialTests"]

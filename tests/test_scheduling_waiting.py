@@ -6,7 +6,8 @@ from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from paddler.scheduling.waiting import HEAVIEST, Waiter, WaitingQueue
+from paddler.scheduling.lines import ANYTHING, HEAVIEST, Need, Waiter
+from paddler.scheduling.waiting import WaitingQueue
 
 __all__ = ["WaitingQueueTests"]
 
@@ -24,7 +25,7 @@ class WaitingQueueTests(SynchronousTestCase):
     def test_empty(self) -> None:
         """Nobody is first in an empty line."""
         queue = WaitingQueue()
-        self.assertEqual((len(queue), queue.first(), queue.first(5)), (0, None, None))
+        self.assertEqual((len(queue), queue.first(), list(queue.lines)), (0, None, []))
 
     def test_first_come(self) -> None:
         """Whoever came first is next, whatever the weight."""
@@ -38,23 +39,46 @@ class WaitingQueueTests(SynchronousTestCase):
     def test_lighter(self) -> None:
         """The first among those below a weight is found too."""
         queue, (two, one, three, _) = _queue(2, 1, 3, 1)
-        self.assertIs(queue.first(), two)
-        self.assertIs(queue.first(lighter_than=2), one)
-        self.assertIsNone(queue.first(lighter_than=1))
+        (line,) = queue.lines
+        self.assertIs(line.first(), two)
+        self.assertIs(line.first(lighter_than=2), one)
+        self.assertIsNone(line.first(lighter_than=1))
         queue.leave(two)
-        self.assertIs(queue.first(lighter_than=9), one)
+        self.assertIs(line.first(lighter_than=9), one)
         queue.leave(one)
-        self.assertIs(queue.first(), three)
+        self.assertIs(line.first(), three)
+
+    def test_lines(self) -> None:
+        """Who needs something else stands in another line, and one order is over all."""
+        queue = WaitingQueue()
+        needs = (Need("a"), ANYTHING, Need("b"), Need("a"), Need("a", 4096))
+        waiters = [Waiter(1, 0.0, need) for need in needs]
+        for waiter in waiters:
+            queue.enter(waiter)
+        lines = {line.need: line for line in queue.lines}
+        self.assertEqual(list(lines), list(dict.fromkeys(needs)))
+        self.assertEqual(lines[Need("a")].size, 2)
+        self.assertIs(lines[Need("a")].first(), waiters[0])
+        self.assertIs(queue.first(), waiters[0])
+        queue.leave(waiters[0])
+        self.assertIs(queue.first(), waiters[1])
+        self.assertIs(lines[Need("a")].first(), waiters[3])
+        queue.leave(waiters[3])
+        self.assertNotIn(Need("a"), [line.need for line in queue.lines])
+        queue.enter(waiters[0])
+        self.assertIs(queue.first(), waiters[0])
+        self.assertEqual(len(queue), 4)
 
     def test_heaviest(self) -> None:
-        """The heaviest share a line, however many weights there are, and are no lighter ones."""
+        """The heaviest share a row, however many weights there are, and are no lighter ones."""
         queue, (first, *_, light) = _queue(*range(9000, HEAVIEST - 1, -1), 2)
-        self.assertEqual(set(queue._lines), {HEAVIEST, 2})
+        (line,) = queue.lines
+        self.assertEqual(set(line._rows), {HEAVIEST, 2})
         self.assertIs(queue.first(), first)
         for weight in (HEAVIEST, HEAVIEST + 1, 9000):
-            self.assertIs(queue.first(lighter_than=weight), light)
+            self.assertIs(line.first(lighter_than=weight), light)
         queue.leave(light)
-        self.assertIsNone(queue.first(lighter_than=9000))
+        self.assertIsNone(line.first(lighter_than=9000))
         self.assertIs(queue.first(), first)
 
     def test_leave_twice(self) -> None:
@@ -93,7 +117,8 @@ class WaitingQueueTests(SynchronousTestCase):
             ordered = sorted(live, key=lambda waiter: waiter.place)
             self.assertIs(queue.first(), ordered[0] if ordered else None)
             light = [waiter for waiter in ordered if waiter.weight < 5]
-            self.assertIs(queue.first(5), light[0] if light else None)
+            for line in queue.lines:
+                self.assertIs(line.first(5), light[0] if light else None)
             self.assertEqual(len(queue), len(live))
 
     def test_dead_entries_go(self) -> None:
@@ -104,4 +129,5 @@ class WaitingQueueTests(SynchronousTestCase):
             queue.enter(waiter)
             queue.leave(waiter)
         self.assertIs(queue.first(), head)
-        self.assertLess(sum(map(len, queue._lines.values())), 200)
+        (line,) = queue.lines
+        self.assertLess(sum(map(len, line._rows.values())), 200)

@@ -24,13 +24,13 @@ from twisted.python.failure import Failure
 
 from paddler.balancer.limits import BodyBudget
 from paddler.errors import QueueFull, Stopping, WaitedTooLong
+from paddler.scheduling.lines import Waiter
 from paddler.scheduling.notes import Note
 from paddler.scheduling.outcomes import NOTHING, Grant, Outcome
 from paddler.scheduling.scheduler import Scheduler
 from paddler.scheduling.slots import Lease, State, Upstream
 from paddler.scheduling.trust import Fault
 from paddler.scheduling.views import AgentView, FleetView, QueueView
-from paddler.scheduling.waiting import Waiter
 from paddler.values import Report
 
 __all__ = ["Admission"]

@@ -26,9 +26,9 @@ from paddler.balancer.attempts import Attempt
 from paddler.balancer.faults import fault_in_answer, fault_of
 from paddler.balancer.requests import Destination, Target, destination, target_of, weighed
 from paddler.errors import NoUpstream, PaddlerError, Stopping, UpstreamFailed, UpstreamTruncated
+from paddler.scheduling.lines import Waiter
 from paddler.scheduling.slots import Lease, Upstream
 from paddler.scheduling.trust import Fault
-from paddler.scheduling.waiting import Waiter
 
 if TYPE_CHECKING:
     from paddler.balancer.exchanges import Exchanges

@@ -10,8 +10,8 @@ from random import Random
 import attrs
 
 from paddler.errors import NoSuchAgent
-from paddler.scheduling.idle import IdleIndex
 from paddler.scheduling.notes import Note, note
+from paddler.scheduling.serving import Kinds
 from paddler.scheduling.slots import State, Upstream
 from paddler.scheduling.trust import Trust
 from paddler.values import Address, Report
@@ -34,9 +34,8 @@ class Fleet:
 
     _missed_allowed: int
     _quarantine: float
-    #: Idle slots of awake upstreams, and of sleeping ones, which a request has to wake first.
-    awake: IdleIndex = attrs.field(factory=IdleIndex, init=False)
-    asleep: IdleIndex = attrs.field(factory=IdleIndex, init=False)
+    #: Which of them serve what, and what is idle there.
+    kinds: Kinds = attrs.field(factory=Kinds, init=False)
     _by_address: dict[str, Upstream] = attrs.field(factory=dict, init=False)
     _by_agent: dict[str, Upstream] = attrs.field(factory=dict, init=False)
     _names: set[str] = attrs.field(factory=set, init=False)
@@ -113,6 +112,7 @@ class Fleet:
             self._name(upstream, report.agent_name)
         upstream.address = report.external
         upstream.hear(report, now)
+        self.kinds.put(upstream)
         if joins:
             notes.append(note("joined", upstream, f"{upstream.state}, {upstream.total} slots"))
         else:
@@ -127,7 +127,7 @@ class Fleet:
         upstream.looked_at_next = None
         del self._by_agent[upstream.agent_id]
         self._names.discard(upstream.name)
-        self.index(upstream)
+        self.kinds.take_out(upstream)
         self.drop_if_over(upstream)
 
     def drop_if_over(self, upstream: Upstream) -> None:
@@ -137,11 +137,7 @@ class Fleet:
 
     def index(self, upstream: Upstream) -> None:
         """Keep the indexes of idle slots true after a change."""
-        idle = upstream.grantable
-        awake, asleep = (0, idle) if upstream.report.sleeping else (idle, 0)
-        self.awake.put(upstream, awake)
-        if asleep or len(self.asleep):
-            self.asleep.put(upstream, asleep)
+        self.kinds.index(upstream)
 
     def told(self, upstream: Upstream, before: State, why: str = "") -> list[Note]:
         """A note if its state is another; ready and full take turns all day and are one here."""

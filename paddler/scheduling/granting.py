@@ -1,27 +1,34 @@
-"""Slots for those who wait: all who now fit, in their order.
+"""Slots for those who wait: all who now fit, in the order in which they came.
 
-Note [A heavy request can't starve]. Those behind the head of the line pass it only on upstreams
+Note [No line blocks another]. Who needs the same stands in one line. Who finds no room is passed
+by all whom something has room for that can't serve it; who could be served by the same upstream
+gets its slots in the order of arrival, whatever line each stands in.
+
+Note [A heavy request can't starve]. Those behind the head of a line pass it only on upstreams
 that it does not wait for: while it finds no room, one upstream is kept for it, the nearest
 to having room. Not the nearest is one where others than us hold what it needs, for nobody
-knows when they end.
+knows when they end. Those who came later and stand in other lines leave it to the head too.
 """
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Collection
 from random import Random
 
 import attrs
 
 from paddler.scheduling.fleet import Fleet
+from paddler.scheduling.lines import Line, Waiter
 from paddler.scheduling.outcomes import Grant
 from paddler.scheduling.policies import Policy
 from paddler.scheduling.slots import Lease, Upstream
-from paddler.scheduling.waiting import Waiter, WaitingQueue
+from paddler.scheduling.waiting import WaitingQueue
 
 __all__ = ["Granting"]
 
-#: Seconds for which a choice of what is kept for the head of the line holds, while it can: to
-#: choose is to look at every upstream.
+#: Seconds for which a choice of what is kept for the head of a line holds, while it can: to
+#: choose is to look at every upstream that can serve it.
 KEPT = 1.0
 
 
@@ -37,64 +44,71 @@ class Granting:
     _random: Random
     _fleet: Fleet
     _queue: WaitingQueue
-    #: The head of the line that found no room, and what is kept for it since when.
-    _head: Waiter | None = attrs.field(default=None, init=False)
-    _kept: Upstream | None = attrs.field(default=None, init=False)
-    _kept_since: float = attrs.field(default=0.0, init=False)
 
     def grant_all(self, now: float) -> list[Grant]:
         """Leases for all who now fit."""
         grants: list[Grant] = []
-        kept: Upstream | None = None
-        lighter_than: int | None = None
-        while (waiter := self._queue.first(lighter_than)) is not None:
-            upstream = self._choose(waiter.weight, kept)
-            if upstream is not None:
+        kept: list[Upstream] = []
+        # Of each line who is to be tried next, by arrival, and below which weight it was found.
+        tries: list[tuple[int, Waiter, Line, int | None]] = []
+
+        def add(line: Line, lighter_than: int | None) -> None:
+            waiter = line.first(lighter_than)
+            if waiter is not None:
+                heapq.heappush(tries, (waiter.place, waiter, line, lighter_than))
+
+        for line in self._queue.lines:
+            add(line, None)
+        while tries:
+            _, waiter, line, lighter_than = heapq.heappop(tries)
+            lease = self._lease(waiter, kept, now)
+            if lease is not None:
                 self._queue.leave(waiter)
-                grants.append(Grant(waiter, upstream.take(waiter.weight, now)))
-                self._fleet.index(upstream)
+                grants.append(Grant(waiter, lease))
+                add(line, lighter_than)
                 continue
             if lighter_than is None and waiter.weight > 1:
-                kept = self._keep_for(waiter, now)
+                self._keep_for(line, waiter, kept, now)
             # Whatever weighs as much or more finds no room either.
-            lighter_than = waiter.weight
+            add(line, waiter.weight)
         return grants
 
-    def grant_one(self, weight: int, now: float) -> Lease | None:
+    def grant_one(self, waiter: Waiter, now: float) -> Lease | None:
         """A lease for a request while nobody else wants one; None: there is no room."""
-        upstream = self._choose(weight, None)
+        return self._lease(waiter, (), now)
+
+    def _lease(self, waiter: Waiter, kept: Collection[Upstream], now: float) -> Lease | None:
+        servers = self._fleet.kinds.servers(waiter.need)
+        upstream = self._policy.choose(waiter, servers, kept, self._random)
         if upstream is None:
             return None
-        lease = upstream.take(weight, now)
+        lease = upstream.take(waiter.weight, now)
         self._fleet.index(upstream)
         return lease
 
-    def _choose(self, weight: int, avoid: Upstream | None) -> Upstream | None:
-        """An awake upstream; else one that the request wakes."""
-        fleet, choose = self._fleet, self._policy.choose
-        return choose(weight, fleet.awake, avoid, self._random) or choose(
-            weight, fleet.asleep, avoid, self._random
-        )
-
-    def _keep_for(self, head: Waiter, now: float) -> Upstream | None:
-        """The upstream that is kept for the head of the line."""
-        kept = self._kept
-        holds = head is self._head and now - self._kept_since < KEPT
-        if not (holds and kept is not None and kept.healthy):
-            self._head, self._kept_since = head, now
-            self._kept = min(
-                (upstream for upstream in self._fleet.upstreams if upstream.healthy),
-                key=lambda upstream: self._distance(upstream, head.weight),
+    def _keep_for(self, line: Line, head: Waiter, kept: list[Upstream], now: float) -> None:
+        """Keep an upstream for the head of a line, beside what is kept for others."""
+        kinds, before = self._fleet.kinds, line.kept
+        holds = line.head is head and now - line.kept_since < KEPT
+        if (
+            not holds
+            or before is None
+            or not before.healthy
+            or before in kept
+            or not kinds.serve(before, line.need)
+        ):
+            line.head, line.kept_since = head, now
+            line.kept = min(
+                (u for u in kinds.servers(line.need).upstreams if u.healthy and u not in kept),
+                key=lambda upstream: _distance(upstream, head.weight, before),
                 default=None,
             )
-        return self._kept
+        if line.kept is not None:
+            kept.append(line.kept)
 
-    def _distance(self, upstream: Upstream, weight: int) -> tuple[bool, int, bool]:
-        """How far an upstream is from having room; between equals the one kept before."""
-        cost = upstream.cost(weight)
-        by_others = upstream.foreign_busy + upstream.client_left
-        return (
-            upstream.total - by_others < cost,
-            cost - upstream.free,
-            upstream is not self._kept,
-        )
+
+def _distance(upstream: Upstream, weight: int, before: Upstream | None) -> tuple[bool, int, bool]:
+    """How far an upstream is from having room; between equals the one kept before."""
+    cost = upstream.cost(weight)
+    by_others = upstream.foreign_busy + upstream.client_left
+    return upstream.total - by_others < cost, cost - upstream.free, upstream is not before

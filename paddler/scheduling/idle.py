@@ -7,12 +7,20 @@ most are found at once, among ten as among ten thousand.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol, overload
 
 import attrs
 
 from paddler.scheduling.slots import Upstream
 
-__all__ = ["IdleIndex"]
+__all__ = ["Idle", "IdleIndex", "JoinedIdle"]
+
+
+class Idle(Protocol):
+    """Upstreams that have idle slots."""
+
+    def levels(self) -> Iterator[tuple[int, Sequence[Upstream]]]:
+        """Idle slots and the upstreams that have so many, most first."""
 
 
 @attrs.define(eq=False)
@@ -47,8 +55,12 @@ class IdleIndex:
         while self._most and self._most not in self._levels:
             self._most -= 1
 
+    def level(self, idle: int) -> Sequence[Upstream]:
+        """The upstreams that have so many idle slots."""
+        return self._levels.get(idle, ())
+
     def levels(self) -> Iterator[tuple[int, Sequence[Upstream]]]:
-        """Idle slots and the upstreams that have so many, most first."""
+        """See `Idle`."""
         for idle in range(self._most, 0, -1):
             if idle in self._levels:
                 yield idle, self._levels[idle]
@@ -62,3 +74,41 @@ class IdleIndex:
             self._standing[last] = (idle, place)
         if not level:
             del self._levels[idle]
+
+
+@attrs.frozen(eq=False)
+class JoinedIdle:
+    """Several indexes as one."""
+
+    _indexes: tuple[IdleIndex, ...]
+
+    def levels(self) -> Iterator[tuple[int, Sequence[Upstream]]]:
+        """See `Idle`."""
+        most = max((index.most for index in self._indexes), default=0)
+        for idle in range(most, 0, -1):
+            levels = [level for index in self._indexes if (level := index.level(idle))]
+            if levels:
+                yield idle, levels[0] if len(levels) == 1 else _Joined(levels)
+
+
+@attrs.frozen(eq=False)
+class _Joined(Sequence[Upstream]):
+    """Several lists as one, none of them copied."""
+
+    _parts: list[Sequence[Upstream]]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    @overload
+    def __getitem__(self, place: int) -> Upstream: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Upstream]: ...
+    def __getitem__(self, place: int | slice) -> Upstream | Sequence[Upstream]:
+        if isinstance(place, slice):
+            raise TypeError("one at a time")
+        for part in self._parts:
+            if place < len(part):
+                return part[place]
+            place -= len(part)
+        raise IndexError(place)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import attrs
 
+from paddler.scheduling.lines import Waiter
 from paddler.scheduling.notes import Note
 from paddler.scheduling.slots import Lease, Upstream
-from paddler.scheduling.waiting import Waiter
 
 __all__ = ["NOTHING", "Grant", "Outcome"]
 

@@ -5,12 +5,15 @@ A policy is a value that chooses; it changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from random import Random
 from typing import Protocol
 
 import attrs
 
-from paddler.scheduling.idle import IdleIndex
+from paddler.scheduling.idle import Idle
+from paddler.scheduling.lines import Waiter
+from paddler.scheduling.serving import Servers
 from paddler.scheduling.slots import Upstream
 
 __all__ = ["IdleSlots", "Policy"]
@@ -20,29 +23,45 @@ class Policy(Protocol):
     """A way to choose."""
 
     def choose(
-        self, weight: int, idle: IdleIndex, avoid: Upstream | None, random: Random
+        self, waiter: Waiter, servers: Servers, avoid: Collection[Upstream], random: Random
     ) -> Upstream | None:
-        """An upstream that has room for `weight`, other than `avoid`; None: there is none."""
+        """An upstream that has room for a request; None: there is none.
+
+        :param servers: all that can serve what it needs.
+        :param avoid: what is kept for others.
+        """
 
 
 @attrs.frozen
 class IdleSlots:
-    """Most idle slots first, random among equals, so that ties don't all go to one server."""
+    """Most idle slots first, random among equals, so that ties don't all go to one server.
+
+    One that sleeps is woken when none that is awake has room.
+    """
 
     def choose(
-        self, weight: int, idle: IdleIndex, avoid: Upstream | None, random: Random
+        self, waiter: Waiter, servers: Servers, avoid: Collection[Upstream], random: Random
     ) -> Upstream | None:
         """See `Policy`."""
-        for slots, upstreams in idle.levels():
-            if weight > slots:
-                # What it costs somewhere is at most all that server has.
-                upstreams = [u for u in upstreams if u.cost(weight) <= slots]
-            if not upstreams:
-                continue
-            place = random.randrange(len(upstreams))
-            if upstreams[place] is not avoid:
-                return upstreams[place]
-            if len(upstreams) > 1:
-                # Any other of them, each as likely.
-                return upstreams[(place + random.randrange(1, len(upstreams))) % len(upstreams)]
-        return None
+        weight = waiter.weight
+        return _most_idle(weight, servers.awake, avoid, random) or _most_idle(
+            weight, servers.asleep, avoid, random
+        )
+
+
+def _most_idle(
+    weight: int, idle: Idle, avoid: Collection[Upstream], random: Random
+) -> Upstream | None:
+    for slots, upstreams in idle.levels():
+        if weight > slots:
+            # What it costs somewhere is at most all that server has.
+            upstreams = [u for u in upstreams if u.cost(weight) <= slots]
+        if not upstreams:
+            continue
+        chosen = upstreams[random.randrange(len(upstreams))]
+        if chosen not in avoid:
+            return chosen
+        others = [upstream for upstream in upstreams if upstream not in avoid]
+        if others:
+            return random.choice(others)
+    return None

@@ -21,13 +21,14 @@ import attrs
 from paddler.errors import NoSuchAgent, QueueFull
 from paddler.scheduling.fleet import Fleet
 from paddler.scheduling.granting import Granting
+from paddler.scheduling.lines import Waiter
 from paddler.scheduling.notes import Note, note
 from paddler.scheduling.outcomes import NOTHING, Outcome
 from paddler.scheduling.policies import Policy
 from paddler.scheduling.slots import Lease, State, Upstream
 from paddler.scheduling.trust import FastErrors, Fault
 from paddler.scheduling.views import AgentView, FleetView, QueueView, fleet_view, view_of
-from paddler.scheduling.waiting import Waiter, WaitingQueue
+from paddler.scheduling.waiting import WaitingQueue
 from paddler.values import Report
 
 __all__ = ["Scheduler"]
@@ -140,7 +141,7 @@ class Scheduler:
         """
         if len(self._queue):
             return None
-        lease = self._granting.grant_one(waiter.weight, now)
+        lease = self._granting.grant_one(waiter, now)
         if lease is not None:
             # It may come back to it.
             self._queue.give_place(waiter)
