@@ -55,9 +55,7 @@ class FastConnection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._missing = 0
         self._ahead = b""
-        self._feeding = False
-        self._deaf = False
-        self._closing = False
+        self._feeding = self._deaf = self._closing = False
         #: The client takes less than it is sent.
         self.stalls = False
         #: It goes to twisted.web as soon as what was written is sent.
@@ -143,37 +141,31 @@ class FastConnection(asyncio.Protocol):
         if size > site.limits.body or not site.bodies.has_room(size):
             return False
         site.bodies.used += size
-        whole = end + size
-        if len(data) < whole:
-            self._ahead, self._missing = data[end:], size
-            self._more_of_body()
-            return True
-        self._ahead = data[whole:]
-        body = data[end:whole]
+        body, self._ahead = data[end : end + size], data[end + size :]
         self._heads.pass_body(body)
-        self._serve(body)
+        if len(body) < size:
+            self._pieces, self._missing, self._waits_since = [body], size - len(body), None
+        else:
+            self._serve(body)
         return True
 
     def _more_of_body(self) -> None:
         piece = self._ahead[: self._missing]
         self._ahead = self._ahead[self._missing :]
         self._missing -= len(piece)
-        if piece:
-            self._pieces.append(piece)
-            self._heads.pass_body(piece)
+        self._pieces.append(piece)
+        self._heads.pass_body(piece)
         self._waits_since = None
         if not self._missing:
             body, self._pieces = b"".join(self._pieces), []
             self._serve(body)
 
     def _serve(self, body: bytes) -> None:
-        heads = self._heads
-        request = FastRequest(
-            self, b"POST", heads.uri, heads.headers, MemoryBody(body), self._host, heads.keeps
-        )
+        uri, headers, keeps = self._heads.uri, self._heads.headers, self._heads.keeps
+        request = FastRequest(self, uri, headers, MemoryBody(body), self._host, keeps)
         self._request = request
-        self._exchange = exchange = self._exchanges.new(request)
-        exchange.begin()
+        self._exchange = self._exchanges.new(request)
+        self._exchange.begin()
 
     # From the request that is served.
 

@@ -30,7 +30,6 @@ class FastRequest:
     """
 
     connection: FastConnection
-    method: bytes
     uri: bytes
     headers: RequestHeaders
     body: MemoryBody
@@ -44,6 +43,7 @@ class FastRequest:
     #: The body is put into chunks here.
     _frames: bool = attrs.field(default=False, init=False)
 
+    method = b"POST"
     secure = False
     takes_frames = True
 
