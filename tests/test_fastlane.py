@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.balancer.bodies import MemoryBody
 from paddler.balancer.fastlane.request import FastRequest
+from paddler.headers import RequestHeaders
 from paddler.interfaces import Head
 from tests.commands import environment
 
@@ -46,7 +47,7 @@ class StallTests(SynchronousTestCase):
                 self.paused += 1
 
         flow, body, connection = Flow(), MemoryBody(b""), cast(Any, Stalled())
-        request = FastRequest(connection, b"POST", b"/", [], b"id", body, b"", True)
+        request = FastRequest(connection, b"/", RequestHeaders(), body, b"", True)
         request.begin(Head(200, b"OK", [], 2), b"one", False, flow)
         self.assertEqual(flow.paused, 1)
 

@@ -92,7 +92,7 @@ class FormTests(SynchronousTestCase):
         """The model that a body of that kind names."""
         for its in (MemoryBody(body), FileBody(BytesIO(body), len(body))):
             found, sent = wishes_of(
-                "/v1/audio/transcriptions", its, [(b"Content-type", kind.encode())]
+                "/v1/audio/transcriptions", its, RequestHeaders([(b"Content-type", kind.encode())])
             )
             self.assertIs(sent, its)
             self.assertEqual(found.weight, 1)

@@ -34,7 +34,6 @@ from paddler.errors import (
     UpstreamFailed,
     UpstreamTruncated,
 )
-from paddler.headers import cross_origin, forwarded
 from paddler.scheduling.lines import Waiter
 from paddler.scheduling.slots import Lease, Upstream
 from paddler.scheduling.trust import Fault
@@ -69,7 +68,7 @@ class Exchange(Ending):
                 self._begin_at(target, goes_to)
             else:
                 code, body = self._common.own_answer(goes_to, target)
-                self._end_with(code, body, *cross_origin(self.request.pairs))
+                self._end_with(code, body, *self.request.headers.cross_origin())
         except PaddlerError as error:
             self._fail(error)
         except Exception:  # the owner of all that happens to a request
@@ -78,7 +77,7 @@ class Exchange(Ending):
     def _begin_at(self, target: Target, goes_to: Destination) -> None:
         """Serve it at an upstream."""
         self._target = target.sent
-        wishes, self._body = wishes_of(target.path, self.request.body, self.request.pairs)
+        wishes, self._body = wishes_of(target.path, self.request.body, self.request.headers)
         if goes_to is Destination.ANY:
             self._model = wishes.model or named_in(target)
             self._send_to_any()
@@ -129,13 +128,11 @@ class Exchange(Ending):
         attempt = Attempt(common.clock, self, request, account, upstream, request.takes_frames)
         self._attempt = attempt
         common.running.add(attempt)
-        headers = forwarded(
-            request.pairs,
+        headers = request.headers.forwarded(
             request.client_host,
             b"https" if request.secure else b"http",
             upstream.address,
             common.ways.rewrite_host,
-            request.its_id,
         )
         attempt.begin(common.hop, self._target, headers, self._body)
 

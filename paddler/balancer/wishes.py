@@ -13,7 +13,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 
 from paddler.balancer.bodies import BOM
 from paddler.balancer.shortening import shortened
-from paddler.headers import Pairs, values
+from paddler.headers import RequestHeaders
 
 __all__ = ["Wishes", "wishes", "wishes_of"]
 
@@ -80,7 +80,7 @@ def wishes(path: str, body: bytes) -> tuple[Wishes, bytes]:
     return Wishes(_weight(path, fields), _text(fields.model)), body
 
 
-def wishes_of(path: str, body: Any, headers: Pairs) -> tuple[Wishes, Any]:
+def wishes_of(path: str, body: Any, headers: RequestHeaders) -> tuple[Wishes, Any]:
     """`wishes` for an `IBody`, which is not read where it can't matter.
 
     :param headers: tell of a form, which audio comes in; it may name its model too.
@@ -143,9 +143,9 @@ def _items(raw: msgspec.Raw | msgspec.UnsetType) -> int:
     return max(1, len(_list_decoder.decode(raw)))
 
 
-def _model_in_form(body: Any, headers: Pairs) -> str | None:
+def _model_in_form(body: Any, headers: RequestHeaders) -> str | None:
     """The model that a form names; None where it names none, or is no form."""
-    kinds = values(headers, b"content-type")
+    kinds = headers.others.get(b"content-type")
     kind, options = parse_options_header(kinds[0].decode("latin-1")) if kinds else ("", {})
     if kind != "multipart/form-data" or not options.get("boundary"):
         return None
