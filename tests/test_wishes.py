@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.balancer.bodies import FileBody, MemoryBody
 from paddler.balancer.wishes import Wishes, wishes, wishes_of
+from paddler.headers import RequestHeaders
 
 
 class WeightTests(SynchronousTestCase):
