@@ -62,6 +62,16 @@ class KindsTests(SynchronousTestCase):
             self.assertEqual(self.serving(None, n_ctx), expected, n_ctx)
         self.assertEqual((self.serving("m", 8192), self.serving("m", 9000)), ("b", ""))
 
+    def test_router(self) -> None:
+        """A router is not asked without a model while there is another, and ends `one_model`."""
+        self.hear("a", models=("m",))
+        self.assertTrue(self.kinds.one_model)
+        self.hear("r", models=("m",), router=True)
+        self.assertEqual((self.serving(), self.serving("m")), ("a", "ar"))
+        self.assertFalse(self.kinds.one_model)
+        self.kinds.take_out(self.upstreams["a"])
+        self.assertEqual((self.serving(), self.serving("m")), ("r", "r"))
+
     def test_larger(self) -> None:
         """A larger context is one that some upstream has, told by the sizes that there are."""
         self.hear("a", n_ctx=2048, models=("m",))

@@ -22,8 +22,8 @@ __all__ = ["Kind", "Kinds", "Servers"]
 #: Needs of which it is remembered what serves them.
 REMEMBERED = 4096
 
-#: The names of each model, and what a context holds.
-_Key = tuple[tuple[tuple[str, ...], ...], int | None]
+#: The names of each model, what a context holds, and whether it is a router.
+_Key = tuple[tuple[tuple[str, ...], ...], int | None, bool]
 
 
 @attrs.define(eq=False)
@@ -32,10 +32,12 @@ class Kind:
 
     :param models: the names of each of them, its id first.
     :param n_ctx: tokens that a slot's context holds; None: not known.
+    :param router: they take no request that names no model.
     """
 
     models: tuple[tuple[str, ...], ...]
     n_ctx: int | None
+    router: bool
     key: _Key = attrs.field(init=False)
     names: frozenset[str] = attrs.field(init=False)
     upstreams: dict[Upstream, None] = attrs.field(factory=dict, init=False)
@@ -44,7 +46,7 @@ class Kind:
     asleep: IdleIndex = attrs.field(factory=IdleIndex, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.key = self.models, self.n_ctx
+        self.key = self.models, self.n_ctx, self.router
         self.names = frozenset(chain.from_iterable(self.models))
 
     def serves(self, need: Need) -> bool:
@@ -103,7 +105,12 @@ class Kinds:
 
     @property
     def one_model(self) -> bool:
-        """All that is served has a name in common; also where it is not known what is."""
+        """All that is served has a name in common; also where it is not known what is.
+
+        To a router names mean something, even if it has one model.
+        """
+        if any(kind.router for kind in self._kinds.values()):
+            return False
         models = list(chain.from_iterable(kind.models for kind in self._kinds.values()))
         return not models or bool(frozenset(models[0]).intersection(*models[1:]))
 
@@ -172,9 +179,12 @@ class Kinds:
             if len(self._servers) >= REMEMBERED:
                 self._servers.clear()
             kinds = tuple(kind for kind in self._kinds.values() if kind.serves(need))
+            if need.model is None:
+                # A router says best itself that it must be told a model.
+                kinds = tuple(kind for kind in kinds if not kind.router) or kinds
             found = self._servers[need] = Servers(kinds)
         return found
 
 
 def _key_of(report: Report) -> _Key:
-    return tuple(model.names for model in report.served), report.n_ctx
+    return tuple(model.names for model in report.served), report.n_ctx, report.router
