@@ -208,7 +208,9 @@ class OddTests(TestCase):
         """So is a port that is taken, and the pid file is gone."""
         taken = reactor.listenTCP(self.public, Factory(), interface="127.0.0.1")
         self.addCleanup(taken.stopListening)
-        await self.fails(1, f"can't listen on 127.0.0.1:{self.public}", "start")
+        where = f"127.0.0.1:{self.public}"
+        says = f"CannotStart: --reverseproxy-*: can't listen on {where}: Address already in use"
+        await self.fails(1, re.escape(f'b"{says}"'), "start")
         self.assertEqual((await self.service("status")).code, 3)
 
     async def test_wrong_file(self) -> None:
