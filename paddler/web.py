@@ -218,7 +218,7 @@ class HttpCaller:
         read: Callable[[IResponse], Deferred[bytes]] = read_body,
     ) -> Outcome:
         headers: dict[bytes | str, bytes | str] = {
-            "Host": str(self._address),
+            "Host": self._address.authority,
             "Accept": "application/json",
         }
         headers.update(more)
