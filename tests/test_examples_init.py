@@ -225,6 +225,47 @@ class OddTests(TestCase):
         for action, code in (("start", 6), ("stop", 6), ("status", 4)):
             await self.fails(code, "/defaults is not right; a value with spaces", action)
 
+    async def test_other_shells(self) -> None:
+        """It is no matter which shell is /bin/sh."""
+        shells = [("/bin/dash",), ("/bin/bash",), ("/bin/bash", "--posix"), ("/bin/busybox", "sh")]
+        there = [shell for shell in shells if Path(shell[0]).exists()]
+        if len(there) < 2:
+            raise SkipTest("there is no other shell here")
+        self.service.write(STOP_WAIT="20s")
+        for self.service.shell in there:
+            for action, says in (
+                ("start", "started, process "),
+                ("start", "running already, process "),
+                ("status", "running, process "),
+                ("restart", "stopped\npaddler-balancer: started, process "),
+                ("reopen-logs", ""),
+                ("stop", "stopped\n"),
+                ("stop", "not running\n"),
+            ):
+                ended = await self.service(action)
+                self.assertEqual((ended.code, ended.err), (0, ""), self.service.shell)
+                self.assertIn(says, ended.out)
+            self.assertEqual((await self.service("status")).code, 3)
+
+    async def test_second_agent(self) -> None:
+        """Installed under another name as well it is a second service."""
+        ports = {"PADDLER_MANAGEMENT_PORT": self.management, "RUN_AS": ""}
+        one = InitScript(self, "paddler-agent", **ports)
+        two = InitScript(self, "paddler-agent", **ports, PADDLER_LOCAL_LLAMACPP_PORT=self.public)
+        two.write(RUN_DIR=one.pidfile.parent, LOG_DIR=one.log.parent)
+        two.script = two.folder / "paddler-agent-2"
+        shutil.copy(one.script, two.script)
+        two.pidfile = one.pidfile.with_name("paddler-agent-2.pid")
+        for agent in (one, two):
+            self.assertEqual((await agent("start")).code, 0)
+            self.assertIn("started, process", (await agent("restart")).out)
+        self.assertEqual((await one("stop")).code, 0)
+        self.assertEqual((await one("status")).code, 3)
+        self.assertEqual((await two("status")).out.split()[-1], str(two.pid))
+        self.assertEqual((await two("stop")).code, 0)
+        log = one.log.with_name("paddler-agent-2.log").read_text()
+        self.assertIn(f"llama-server at 127.0.0.1:{self.public}", log)
+
     async def test_file_mode_mask(self) -> None:
         """Root's own is not the service's, which finds its log, and all may ask for the status."""
         self.service.write(RUN_AS=self.service.run_as)
