@@ -411,7 +411,9 @@ class ReadingTests(TestCase):
             (root / folder).mkdir(parents=True)
         for name in _NAMES:
             shutil.copy(EXAMPLES / "init.d" / name, root / "init.d")
-        facilities = "$network networking\n$remote_fs +mountall\n$named named\n$time ntp\n"
+        facilities = (
+            "$network networking\n$remote_fs +mountall\n$named named\n$time ntp\n$syslog syslogd\n"
+        )
         (root / "insserv.conf").write_text(facilities)
         ended = subprocess.run(
             [program, "-f", "-p", root / "init.d", "-c", root / "insserv.conf"]
