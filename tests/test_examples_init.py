@@ -247,6 +247,14 @@ class OddTests(TestCase):
                 self.assertIn(says, ended.out)
             self.assertEqual((await self.service("status")).code, 3)
 
+    async def test_closed_streams(self) -> None:
+        """It starts without standard input, output and error, as some schedulers run things."""
+        for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+            self.service.shell = ("/bin/sh", "-c", f'exec /bin/sh "$@" {closed}', "sh")
+            self.assertEqual((await self.service("start")).code, 0, closed)
+            self.assertEqual((await fetch(self.management, "/health"))[0], 200)
+            self.assertEqual((await self.service("stop")).code, 0, closed)
+
     async def test_second_agent(self) -> None:
         """Installed under another name as well it is a second service."""
         ports = {"PADDLER_MANAGEMENT_PORT": self.management, "RUN_AS": ""}
