@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 
 from twisted.logger import Logger
 from twisted.python import threadable
@@ -33,8 +34,11 @@ class MovableLogFile(LogFile):
         """Begin a new file.
 
         The old one gets the name NAME.1, unless it has been moved away. Who did that decides
-        from then on: it is no longer rotated for its length.
+        from then on: it is no longer rotated for its length. What is no file, such as /dev/null,
+        which root might rename, is left alone.
         """
+        if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
+            return
         if self._in_place():
             super().rotate()
             return

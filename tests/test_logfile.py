@@ -69,6 +69,18 @@ class MovableLogFileTests(SynchronousTestCase):
         self.file.write("two\n")
         self.assertEqual(self.texts(), {"log": "two\n"})
 
+    def test_no_file(self) -> None:
+        """/dev/null keeps its name, however much is written to it."""
+        path = self.folder / "null"
+        path.symlink_to("/dev/null")
+        null = MovableLogFile.fromFullPath(str(path))
+        self.addCleanup(null.close)
+        null.rotateLength = 1
+        null.write("one\n")
+        null.write("two\n")
+        null.rotate()
+        self.assertEqual({path.name for path in self.folder.iterdir()}, {"log", "null"})
+
     def test_no_new_one(self) -> None:
         """Where no new one can be opened the old one goes on, and says so."""
         observer = textFileLogObserver(self.file, timeFormat=None)
