@@ -19,7 +19,7 @@ from twisted.trial.unittest import SkipTest, TestCase
 from paddler.agent.settings import AgentOptions
 from paddler.balancer.settings import BalancerOptions
 from paddler.llamaserver import free_ports
-from tests.initscripts import EXAMPLES, InitScript, reactor
+from tests.initscripts import EXAMPLES, InitScript, reactor, twistd
 from tests.llamas import RealLlama, fetch, until
 from tests.processes import processes_with
 from tests.proxying import Client, post
@@ -301,6 +301,11 @@ class OddTests(TestCase):
         self.service.write(TWISTD="/nowhere/twistd")
         for action in ("restart", "try-restart", "force-reload"):
             await self.fails(5, "there is no /nowhere/twistd", action)
+        self.service.write(TWISTD=twistd(), PADDLER_SHUTDOWN_GRACE="soon")
+        says = r"\APADDLER_SHUTDOWN_GRACE: got 'soon'; .*\n.*: is left as it is\n\Z"
+        for action in ("restart", "try-restart", "force-reload"):
+            await self.fails(6, says, action)
+        self.assertFalse(self.service.pidfile.with_name("check").exists())
         self.assertEqual((await self.service("status")).out.split()[-1], str(pid))
 
     async def test_not_ones_own(self) -> None:
