@@ -81,6 +81,8 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 # The machine's own console is not to be heard from.
 mount --bind /dev/null /dev/console
 mount -o remount,bind,ro /
+mount --bind /proc/sys /proc/sys
+mount -o remount,bind,ro /proc/sys
 # In a container systemd takes this for granted.
 mount --make-rshared /
 export container=test SYSTEMD_UNIT_PATH=/run/systemd/system
