@@ -24,11 +24,12 @@ from tests.commands import ROOT, Finished
 from tests.llamas import until
 from tests.processes import WordsProcess
 
-__all__ = ["UNITS", "RealSystemd"]
+__all__ = ["DEFAULTS", "UNITS", "RealSystemd"]
 
 reactor = cast(Any, _reactor)
 
 UNITS = ROOT / "examples" / "systemd"
+DEFAULTS = ROOT / "examples" / "default"
 _SYSTEMD = Path("/lib/systemd/systemd")
 
 #: Units that others need, without what the machine's own would do.
@@ -139,9 +140,11 @@ class RealSystemd:
         self.write(unit, **options)
 
     def write(self, unit: str, **options: object) -> None:
-        """Write a unit's file in /etc/default."""
+        """Write a unit's file in /etc/default: the example, and these lines."""
+        example = DEFAULTS / unit.partition("@")[0]
         lines = "".join(f"{name}={value}\n" for name, value in options.items())
-        (self.folder / "default" / unit).write_text(lines, encoding="utf-8")
+        text = f"{example.read_text(encoding='utf-8')}\n{lines}"
+        (self.folder / "default" / unit).write_text(text, encoding="utf-8")
 
     @property
     def logs(self) -> str:
