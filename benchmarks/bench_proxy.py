@@ -19,7 +19,7 @@ from benchmarks import grants, idle, paced, relay, small, streams
 from benchmarks.machine import Cores, shape
 from benchmarks.packages import ensure
 from benchmarks.results import BASELINE, LATEST, Results, into_readme
-from benchmarks.rows import Plan, Row
+from benchmarks.rows import NotMeasured, Plan, Row
 from benchmarks.stand import Stand
 from benchmarks.table import table
 
@@ -60,8 +60,11 @@ def main() -> None:
     rows: list[Row] = []
     for name in given.only or MEASURES:
         began = time.monotonic()
-        with Stand(cores) as stand:
-            rows += MEASURES[name](stand, plan)
+        try:
+            with Stand(cores) as stand:
+                rows += MEASURES[name](stand, plan)
+        except NotMeasured as problem:
+            sys.exit(f"{name}: {problem}")
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
     results, recorded = Results.now(machine, plan, rows), Results.read(BASELINE)
     results.write(LATEST)

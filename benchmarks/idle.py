@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.machine import cpu_seconds, resident_bytes
 from benchmarks.reporting import report_for_a_while
-from benchmarks.rows import Goal, Plan, Row
+from benchmarks.rows import Goal, NotMeasured, Plan, Row
 from benchmarks.stand import Stand
 
 __all__ = ["measure"]
@@ -23,7 +23,7 @@ def measure(stand: Stand, plan: Plan) -> list[Row]:
             proxy.management, agents, plan.seconds * share, lambda: cpu_seconds(proxy.pid)
         )
         if told.wrong or not told.took:
-            raise RuntimeError(f"{len(told.took)} reports answered, {told.wrong} wrong")
+            raise NotMeasured(f"{len(told.took)} reports answered, {told.wrong} wrong")
         name = f"idle, {agents} agents report"
         busy = told.watched / told.seconds * 100
         rows.append(Row(f"{name}: its core", "%", busy, goal=Goal(limit, of_ratio=False)))

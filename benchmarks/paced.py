@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from benchmarks.paced_clients import ask_at_a_pace
 from benchmarks.percentiles import percentile
-from benchmarks.rows import Goal, Plan, Row, compared
+from benchmarks.rows import Goal, NotMeasured, Plan, Row, compared
 from benchmarks.small import BODY
 from benchmarks.stand import Stand
 
@@ -31,6 +31,8 @@ def measure(stand: Stand, plan: Plan) -> list[Row]:
     added: dict[tuple[str, float], list[float]] = defaultdict(list)
     for _ in range(plan.rounds):
         took = ask_at_a_pace(ports, _REQUEST, RATE, plan.seconds * 2)
+        if (fewest := min(map(len, took.values()))) < RATE * plan.seconds:
+            raise NotMeasured(f"{fewest} answers in time, of {RATE * plan.seconds * 2:.0f}")
         for share in (0.5, 0.99):
             direct = percentile(took["direct"], share)
             added["direct", share].append(direct * 1e6)

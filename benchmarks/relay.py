@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.machine import cpu_seconds
-from benchmarks.rows import Goal, Plan, Row, compared
+from benchmarks.rows import Goal, NotMeasured, Plan, Row, compared
 from benchmarks.stand import Stand
 from benchmarks.token_clients import watch_streams
 
@@ -33,7 +33,9 @@ def measure(stand: Stand, plan: Plan) -> list[Row]:
                 watch=lambda pid=proxy.pid: cpu_seconds(pid),  # type: ignore[misc]
             )
             if window.tally.wrong or not window.tally.events:
-                raise RuntimeError(f"{name}: {window.tally}")
+                raise NotMeasured(
+                    f"{name}: {window.tally.events} events, {window.tally.wrong} wrong"
+                )
             if turn:  # the first one warms up
                 costs[name].append(window.watched / window.tally.events * 1e6)
                 rates[name].append(window.tally.events / window.seconds)

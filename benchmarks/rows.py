@@ -6,7 +6,11 @@ from statistics import median
 
 import attrs
 
-__all__ = ["Goal", "Plan", "Row", "compared"]
+__all__ = ["Goal", "NotMeasured", "Plan", "Row", "compared"]
+
+
+class NotMeasured(Exception):
+    """What came was not what should have come, so its time says nothing."""
 
 
 @attrs.frozen

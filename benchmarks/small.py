@@ -7,13 +7,15 @@ import subprocess
 from collections import defaultdict
 
 from benchmarks.machine import cpu_seconds, program
-from benchmarks.rows import Goal, Plan, Row, compared
+from benchmarks.rows import Goal, NotMeasured, Plan, Row, compared
 from benchmarks.stand import Proxy, Stand, report
 
 __all__ = ["BODY", "measure"]
 
 CONNECTIONS = 32
 SLOTS = 64
+#: For the rate, and the same said of CPU: that a core which others want too can't hide.
+GOALS = Goal(0.6, at_least=True), Goal(1.67)
 #: What is asked.
 BODY = json.dumps(
     {
@@ -65,11 +67,10 @@ def measure(stand: Stand, plan: Plan) -> list[Row]:
             busy[name].append(spent / seconds * 100)
     rows = []
     for name in ("uvloop", "asyncio", "twisted.web"):
-        goal = Goal(0.6, at_least=True) if name == "uvloop" else None
-        rows.append(compared(f"small POSTs, {name}", "/s", rates[name], rates["haproxy"], goal))
-        rows.append(
-            compared(f"small POSTs, {name}: CPU of one", "us", costs[name], costs["haproxy"])
-        )
+        rate, cost = GOALS if name == "uvloop" else (None, None)
+        what = f"small POSTs, {name}"
+        rows.append(compared(what, "/s", rates[name], rates["haproxy"], rate))
+        rows.append(compared(f"{what}: CPU of one", "us", costs[name], costs["haproxy"], cost))
     rows.append(
         compared("small POSTs, uvloop: share of its core", "%", busy["uvloop"], busy["haproxy"])
     )
@@ -86,10 +87,11 @@ def _load(proxy: Proxy, script: str, seconds: float) -> tuple[int, float]:
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
-        check=True,
     )
+    if ran.returncode:
+        raise NotMeasured(f"wrk ended with {ran.returncode}: {ran.stderr.strip()}")
     (line,) = (line for line in ran.stdout.splitlines() if line.startswith("did"))
     requests, microseconds, errors = map(int, line.split()[1:])
     if errors or not requests:
-        raise RuntimeError(f"wrk: {requests} answers, {errors} errors\n{ran.stdout}")
+        raise NotMeasured(f"wrk had {requests} answers and {errors} errors")
     return requests, microseconds * 1e-6

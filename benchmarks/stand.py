@@ -98,9 +98,7 @@ class Stand:
     _folder: Path = attrs.field(init=False)
 
     def __enter__(self) -> Stand:
-        with ExitStack() as stack:
-            self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            self._ending = stack.pop_all()
+        self._folder = Path(self._ending.enter_context(tempfile.TemporaryDirectory()))
         has, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         unlimited = resource.RLIM_INFINITY
         if has != unlimited and has < FILES:

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from benchmarks.machine import resident_bytes
 from benchmarks.percentiles import percentile
-from benchmarks.rows import Goal, Plan, Row, compared
+from benchmarks.rows import Goal, NotMeasured, Plan, Row, compared
 from benchmarks.stand import Stand
 from benchmarks.token_clients import watch_streams
 
@@ -38,7 +38,9 @@ def measure(stand: Stand, plan: Plan) -> list[Row]:
                 hold=lambda pid=proxy.pid: float(resident_bytes(pid)),  # type: ignore[misc]
             )
             if window.tally.wrong or not window.tally.delays:
-                raise RuntimeError(f"{name}: {window.tally}")
+                raise NotMeasured(
+                    f"{name}: {window.tally.events} events, {window.tally.wrong} wrong"
+                )
             memory.setdefault(name, (window.held - without) / STREAMS / 1000)
             for share in (0.5, 0.99):
                 delays[name, share].append(percentile(window.tally.delays, share) * 1e6)

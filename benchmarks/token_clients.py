@@ -15,6 +15,7 @@ from httptools import HttpResponseParser
 
 from benchmarks.events import SIZE, read
 from benchmarks.loops import run
+from benchmarks.rows import NotMeasured
 
 __all__ = ["Reader", "Tally", "Window", "read_streams", "watch_streams"]
 
@@ -145,7 +146,10 @@ async def _streams(port: int, count: int, tokens: int, tally: Tally) -> AsyncIte
                 for _ in range(wanted)
             )
             readers += [reader for _, reader in await asyncio.gather(*connecting)]
-        await asyncio.wait_for(all_begun, PATIENCE)
+        try:
+            await asyncio.wait_for(all_begun, PATIENCE)
+        except asyncio.TimeoutError:
+            raise NotMeasured(f"{left} of {count} streams did not begin") from None
         yield
     finally:
         for reader in readers:
