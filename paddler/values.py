@@ -62,6 +62,11 @@ class Address:
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def authority(self) -> str:
+        """As it stands in a URL, and in Host: without the port that its scheme implies."""
+        return str(self).removesuffix({"http": ":80", "https": ":443"}[self.scheme])
+
 
 _ModelName = Annotated[str, Meta(max_length=1024)]
 

@@ -16,7 +16,7 @@ from paddler.headers import RequestHeaders
 from paddler.interfaces import Head
 from tests.commands import environment
 
-__all__ = ["ReactorTests", "StallTests"]
+__all__ = ["LaneTests", "ReactorTests", "StallTests"]
 
 _OTHERS = ("test_faults_balancer", "test_faults_of_answers")
 _MODULES = ("test_proxy", "test_limits", "test_models", "test_context", "onlane")
@@ -52,7 +52,7 @@ class StallTests(SynchronousTestCase):
         self.assertEqual(flow.paused, 1)
 
 
-class ReactorTests(SynchronousTestCase):
+class LaneTests(SynchronousTestCase):
     """Each reactor in a process of its own, for a process has one."""
 
     timeout = 300
@@ -68,6 +68,10 @@ class ReactorTests(SynchronousTestCase):
         self.assertEqual(ran.returncode, 0, ran.stdout[-6000:] + ran.stderr[-2000:])
         assert found is not None, ran.stdout[-6000:]
         self.assertGreater(int(found[1]), 150)
+
+
+class ReactorTests(LaneTests):
+    """The proxy's tests, all of them."""
 
     def test_uvloop(self) -> None:
         """On uvloop's loop."""

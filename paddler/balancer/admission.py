@@ -141,7 +141,9 @@ class Admission(Readable):
 
     def release(self, lease: Lease) -> None:
         """The request has ended, its slots are free."""
-        self._carry_out(self._scheduler.release(lease, self._clock.seconds()))
+        outcome = self._scheduler.release(lease, self._clock.seconds())
+        if outcome is not NOTHING:
+            self._carry_out(outcome)
 
     def fault(
         self,

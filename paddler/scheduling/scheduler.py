@@ -282,7 +282,8 @@ class Scheduler(Observed):
         if upstream.forgotten:
             self._fleet.drop_if_over(upstream)
         else:
-            self._fleet.plan(upstream)
+            if client_left or notes is not None:
+                self._fleet.plan(upstream)
             self._fleet.index(upstream)
         return self._outcome(now, notes)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from paddler.balancer.bodies import MemoryBody
@@ -72,7 +73,7 @@ class FastConnection(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         """It is here."""
         self._transport = transport
-        self.write = transport.write
+        self.write = partial(self._adoption.lane.outbox.put, transport)
         if self._closing:
             transport.abort()
 
@@ -163,19 +164,16 @@ class FastConnection(asyncio.Protocol):
     def _serve(self, body: bytes) -> None:
         uri, headers, keeps = self._heads.uri, self._heads.headers, self._heads.keeps
         request = FastRequest(self, uri, headers, MemoryBody(body), self._host, keeps)
-        self._request = request
-        self._exchange = self._exchanges.new(request)
+        self._request, self._exchange = request, self._exchanges.new(request)
         self._exchange.begin()
 
     # From the request that is served.
 
     def answered(self, request: FastRequest) -> None:
         """Its answer is whole."""
-        self._request = self._exchange = None
-        self._waits_since = None
+        self._request = self._exchange = self._waits_since = None
         if not request.keeps or self._closing:
-            self._closing = True
-            self._transport.close()
+            self.loseConnection()
             return
         if self._deaf:
             self._deaf = False
@@ -207,6 +205,7 @@ class FastConnection(asyncio.Protocol):
     @property
     def unsent(self) -> int:
         """Bytes that wait in this process to be sent."""
+        self._adoption.lane.outbox.send()
         size: int = self._transport.get_write_buffer_size()
         return size
 
@@ -232,6 +231,7 @@ class FastConnection(asyncio.Protocol):
         """Close it once what was written to it is sent."""
         self._closing = True
         if self._transport is not None and self._request is None:
+            self._adoption.lane.outbox.send()
             self._transport.close()
 
     def abort(self) -> None:

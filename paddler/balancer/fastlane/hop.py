@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from paddler.balancer.bodies import MemoryBody
 from paddler.balancer.fastlane.line import Line
+from paddler.balancer.fastlane.outbox import Outbox
 from paddler.dialing import PATIENCE, look_up
 from paddler.errors import (
     NoConnection,
@@ -58,7 +59,11 @@ class FastHop:
     _reactor: Any
     connect_timeout: float
     _other: Any
+    outbox: Outbox = attrs.field(init=False)
     _idle: dict[Address, list[Line]] = attrs.field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.outbox = Outbox(self.loop)
 
     def send(
         self,

@@ -76,7 +76,7 @@ class Line(asyncio.Protocol):
         :param again: it has served before.
         """
         self._call, self._again, self._served_at = call, again, self._hop.loop.time()
-        self._transport.write(call.request)
+        self._hop.outbox.put(self._transport, call.request)
 
     def pause(self) -> None:
         """Read nothing for now."""
