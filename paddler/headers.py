@@ -14,12 +14,22 @@ from twisted.web.http_headers import Headers
 
 from paddler.values import Address
 
-__all__ = ["AGENT", "REQUEST_ID", "AnswerHeaders", "Pairs", "RequestHeaders", "pairs_of"]
+__all__ = [
+    "AGENT",
+    "CONVERSATION",
+    "REQUEST_ID",
+    "AnswerHeaders",
+    "Pairs",
+    "RequestHeaders",
+    "pairs_of",
+]
 
 #: Headers in their order.
 Pairs = Sequence[tuple[bytes, bytes]]
 
 REQUEST_ID = b"x-request-id"
+#: Of a chat that goes on when its client leaves, and can be taken up again.
+CONVERSATION = b"x-conversation-id"
 #: Names the agent whose llama-server answered.
 AGENT = b"x-paddler-agent"
 
@@ -136,7 +146,7 @@ class RequestHeaders(_Headers):
             b"host",
             b"expect",
             b"content-length",
-            b"x-conversation-id",
+            CONVERSATION,
             b"x-forwarded-for",
             b"x-forwarded-proto",
             b"x-forwarded-host",

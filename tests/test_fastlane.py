@@ -19,7 +19,8 @@ from tests.commands import environment
 __all__ = ["LaneTests", "ReactorTests", "StallTests"]
 
 _OTHERS = ("test_faults_balancer", "test_faults_of_answers")
-_MODULES = ("test_proxy", "test_limits", "test_models", "test_context", "onlane")
+_MODELS = ("test_models", "test_context", "test_conversations")
+_MODULES = ("test_proxy", "test_limits", *_MODELS, "onlane")
 
 
 def modules() -> list[str]:

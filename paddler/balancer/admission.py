@@ -52,15 +52,19 @@ class Admission(Readable):
 
     # Requests.
 
-    def waiter(self, weight: int, model: str | None = None) -> Waiter:
+    def waiter(
+        self, weight: int, model: str | None = None, where: Upstream | None = None
+    ) -> Waiter:
         """A new request, not yet in line.
 
         :param weight: the slots that it will occupy.
         :param model: the name of the model that it wants; None: it names none.
+        :param where: the upstream that it wants; None: any.
         :raises ModelNotFound: there is no such model.
         """
         now = self._clock.seconds()
-        return Waiter(weight, now, self._scheduler.need(model, now) if model else ANYTHING)
+        need = self._scheduler.need(model, now) if model else ANYTHING
+        return Waiter(weight, now, need if where is None else need._replace(where=where))
 
     def at_once(self, waiter: Waiter) -> Lease | None:
         """Slots for a request that need not wait; None: `acquire` has them, or an error."""

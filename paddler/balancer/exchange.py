@@ -22,9 +22,10 @@ from twisted.python.failure import Failure
 
 from paddler.balancer.accounts import Retry
 from paddler.balancer.attempts import Attempt
+from paddler.balancer.conversations import asked_for, no_stream
 from paddler.balancer.ending import Ending
 from paddler.balancer.faults import context_exceeded, fault_in_answer, fault_of
-from paddler.balancer.requests import Destination, Target, destination, named_in, target_of
+from paddler.balancer.requests import LOOKUP, Destination, Target, destination, named_in, target_of
 from paddler.balancer.wishes import wishes_of
 from paddler.errors import (
     ContextExceeded,
@@ -55,6 +56,8 @@ class Exchange(Ending):
     _model: str | None = attrs.field(default=None, init=False)
     _body: Any = attrs.field(default=None, init=False)
     _waiter: Waiter | None = attrs.field(default=None, init=False)
+    #: It is for one upstream and no other.
+    _sticks: bool = attrs.field(default=False, init=False)
     _tries: int = attrs.field(default=0, init=False)
 
     def begin(self) -> None:
@@ -66,9 +69,10 @@ class Exchange(Ending):
                 raise Stopping()
             if goes_to is Destination.SLOT or goes_to is Destination.ANY:
                 self._begin_at(target, goes_to)
+            elif goes_to is Destination.STREAM:
+                self._begin_at_stream(target)
             else:
-                code, body = self._common.own_answer(goes_to, target)
-                self._end_with(code, body, *self.request.headers.cross_origin())
+                self._end_with_own(*self._common.own_answer(goes_to, target))
         except PaddlerError as error:
             self._fail(error)
         except Exception:  # the owner of all that happens to a request
@@ -80,16 +84,46 @@ class Exchange(Ending):
         wishes, self._body = wishes_of(target.path, self.request.body, self.request.headers)
         if goes_to is Destination.ANY:
             self._model = wishes.model or named_in(target)
-            self._send_to_any()
-            return
-        admission = self._common.admission
-        self._waiter = waiter = admission.waiter(wishes.weight, wishes.model)
+            if target.path == LOOKUP:
+                has_one = self._common.has_one_of(asked_for(self._body.read()))
+                if has_one is not None:
+                    return self._send(has_one)
+            return self._send_to_any()
+        admission, where = self._common.admission, None
+        self._conversation = self._common.conversation_of(self.request.headers)
+        if self._conversation is not None:
+            where = self._common.has_stream(self._conversation)
+        self._waiter = waiter = admission.waiter(wishes.weight, wishes.model, where)
         self.account.waits(waiter.arrived_at)
         lease = admission.at_once(waiter)
         if lease is not None:
             self._granted(lease)
         else:
             self._wait(admission.acquire(waiter))
+
+    def _begin_at_stream(self, target: Target) -> None:
+        """Take up a conversation's stream again, or stop it."""
+        self._target = target.sent
+        self._body = self.request.body
+        conversation = named_in(target, "conv_id")
+        if not conversation:
+            # llama-server says best itself what is missing.
+            self._send_to_any()
+            return
+        upstream = self._common.has_stream(conversation.encode())
+        if upstream is not None:
+            self._sticks = True
+            self._send(upstream)
+        else:
+            self._end_with_own(*no_stream(self.request.method))
+
+    def _end_with_own(self, code: int, body: bytes, counts: bool = True) -> None:
+        """The balancer knows the answer by itself.
+
+        :param counts: it is told to whoever counts requests.
+        """
+        self.account.code = code if counts else 0
+        self._end_with(code, body, *self.request.headers.cross_origin())
 
     # Waiting.
 
@@ -134,6 +168,10 @@ class Exchange(Ending):
             upstream.address,
             common.ways.rewrite_host,
         )
+        if self._conversation is not None:
+            headers.append((b"X-Conversation-Id", self._conversation))
+            now = common.clock.seconds()
+            common.conversations.goes_to(self._conversation, upstream.address, now)
         attempt.begin(common.hop, self._target, headers, self._body)
 
     def answer_began(self, attempt: Attempt) -> None:
@@ -214,7 +252,7 @@ class Exchange(Ending):
     def _failed(self, attempt: Attempt, fault: Fault, problem: str, error: UpstreamFailed) -> None:
         """An attempt went wrong: make another, if there may be one."""
         upstream, cause = attempt.upstream, self._body.fingerprint
-        if not self._may_try_again(fault, error):
+        if self._sticks or not self._may_try_again(fault, error):
             self._blame(upstream, fault, cause, problem)
             self._fail(error)
             return

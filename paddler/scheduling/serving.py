@@ -7,12 +7,12 @@ kinds, and a change of one upstream's slots is a change in one place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import chain
 
 import attrs
 
-from paddler.scheduling.idle import Idle, IdleIndex, JoinedIdle
+from paddler.scheduling.idle import Idle, IdleIndex, JoinedIdle, OneIdle
 from paddler.scheduling.lines import Need
 from paddler.scheduling.slots import Upstream
 from paddler.values import Report
@@ -51,10 +51,9 @@ class Kind:
 
     def serves(self, need: Need) -> bool:
         """Whether they are of use to a request with that need."""
-        model, n_ctx = need
-        if model is not None and model not in self.names:
+        if need.model is not None and need.model not in self.names:
             return False
-        return not n_ctx or (self.n_ctx is not None and n_ctx <= self.n_ctx)
+        return not need.n_ctx or (self.n_ctx is not None and need.n_ctx <= self.n_ctx)
 
 
 @attrs.define(eq=False)
@@ -83,6 +82,23 @@ class Servers:
 
 
 @attrs.define(eq=False)
+class OneServer(Servers):
+    """The only one that can serve a need."""
+
+    upstream: Upstream
+
+    def __attrs_post_init__(self) -> None:
+        asleep = self.upstream.asleep
+        self.awake = OneIdle(self.upstream, not asleep)
+        self.asleep = OneIdle(self.upstream, asleep)
+
+    @property
+    def upstreams(self) -> Iterator[Upstream]:
+        """See `Servers`."""
+        return iter((self.upstream,))
+
+
+@attrs.define(eq=False)
 class Kinds:
     """The kinds of upstreams that there are."""
 
@@ -91,6 +107,11 @@ class Kinds:
     _servers: dict[Need, Servers] = attrs.field(factory=dict, init=False)
     #: Another whenever an upstream is new, or serves something else than before.
     version: int = attrs.field(default=0, init=False)
+
+    @property
+    def all(self) -> Collection[Kind]:
+        """Every kind."""
+        return self._kinds.values()
 
     @property
     def some(self) -> bool:
@@ -174,6 +195,10 @@ class Kinds:
 
     def servers(self, need: Need) -> Servers:
         """What can serve a need."""
+        if need.where is not None:
+            if need.where.healthy and self.serve(need.where, need):
+                return OneServer((self._kind_of[need.where],), need.where)
+            need = need._replace(where=None)
         found = self._servers.get(need)
         if found is None:
             if len(self._servers) >= REMEMBERED:
