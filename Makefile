@@ -12,7 +12,7 @@ help:
 	@echo "make test       the tests, with real llama-servers too (some five minutes)"
 	@echo "make test-long  the tests that take longer"
 	@echo "make lint       ruff and mypy"
-	@echo "make bench      the benchmarks"
+	@echo "make bench      Paddler beside HAProxy (three minutes; installs HAProxy, nginx and wrk)"
 	@echo "make clean      remove $(VENV) and what was built"
 
 demo: $(VENV)/.has-demo
@@ -29,11 +29,8 @@ lint: $(VENV)/.has-test $(VENV)/.has-lint
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 
-bench: $(VENV)/.has-test
-	@for bench in benchmarks/*.py; do \
-	    [ -e "$$bench" ] || { echo "no benchmarks yet"; break; }; \
-	    echo "== $$bench"; $(VENV)/bin/python "$$bench" || exit 1; \
-	done
+bench: $(VENV)/.has-fast
+	@$(VENV)/bin/python benchmarks/bench_proxy.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info _trial_temp* .hypothesis

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimedOut
@@ -117,6 +117,10 @@ async def look_up(reactor: Any, host: str) -> list[str]:
     """
     if isIPAddress(host) or isIPv6Address(host):
         return [host]
+    try:
+        host.encode("idna")
+    except UnicodeError:  # which a resolver would raise where nobody hears of it
+        raise DNSLookupError(f"{host} is no name that anything can have") from None
     found = _Found()
     reactor.nameResolver.resolveHostName(found, host)
     await found.all
@@ -155,21 +159,32 @@ class Dialing:
     :param timeout: seconds in which the connection must be made.
     """
 
+    _problem: str | None = None
+
     def __init__(self, reactor: Any, address: Address, timeout: float = LAST_PATIENCE) -> None:
         self._endpoint: IStreamClientEndpoint = NamedEndpoint(
             reactor, address.host, address.port, timeout
         )
         if address.scheme == "https":
             policy = BrowserLikePolicyForHTTPS()
-            options = policy.creatorForNetloc(address.host.encode("idna"), address.port)
-            self._endpoint = wrapClientTLS(options, self._endpoint)
+            try:
+                options = policy.creatorForNetloc(address.host.encode("idna"), address.port)
+            except UnicodeError:  # names with underscores, for instance
+                self._problem = f"no certificate is valid for the name {address.host}"
+            else:
+                self._endpoint = wrapClientTLS(options, self._endpoint)
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         """The server's endpoint, which is this."""
         return self
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect; without Twisted's lines in the log for each connection."""
+        """Connect; without Twisted's lines in the log for each connection.
+
+        :raises ConnectError: what `NamedEndpoint` raises; and where TLS can't be had.
+        """
+        if self._problem is not None:
+            return fail(ConnectError(string=self._problem))
         protocolFactory.noisy = False  # type: ignore[attr-defined]
         connecting: Deferred[IProtocol] = self._endpoint.connect(protocolFactory)
         return connecting

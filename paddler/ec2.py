@@ -109,7 +109,8 @@ class InstanceMetadata:
         except ValueError:
             # Not shown: it may be a secret, as those below iam/ are.
             problem = f"the value of {key.name} is no host"
-            raise NoMetadata(f"{problem}; local-ipv4 has one", key, lasting=True) from None
+            hint = "" if key.name == "local-ipv4" else "; local-ipv4 has one"
+            raise NoMetadata(problem + hint, key, lasting=True) from None
 
     async def _get(self, key: MetadataKey) -> Answer:
         if self._without_token:

@@ -11,6 +11,7 @@ import attrs
 __all__ = [
     "AdminEndpointDisabled",
     "BodyTooLarge",
+    "ContextExceeded",
     "HeadTooLarge",
     "MalformedReport",
     "MalformedRequest",
@@ -36,10 +37,10 @@ __all__ = [
 
 @attrs.define(eq=False, str=False)
 class PaddlerError(Exception):
-    """What Paddler says of a thing that it could not do."""
+    """What Paddler says of a thing that it could not do, by its `problem` if it has one."""
 
     def __str__(self) -> str:
-        return (self.__doc__ or "").partition("\n")[0]
+        return getattr(self, "problem", (self.__doc__ or "").partition("\n")[0])
 
 
 @attrs.define(eq=False, str=False)
@@ -76,50 +77,42 @@ class WaitedTooLong(PaddlerError):
         return f"no slot became free within {self.seconds:g} s"
 
 
-#: Names that a person is told of at most.
-_TOLD = 20
-
-
 @attrs.define(eq=False, str=False)
 class ModelNotFound(PaddlerError):
     """No llama-server has ever served a model of that name.
 
     :param model: the name.
-    :param there: the models that are served.
+    :param there: those that are served.
     """
 
     model: str
     there: tuple[str, ...]
 
     def __str__(self) -> str:
-        shown = ", ".join(map(repr, self.there[:_TOLD]))
-        more = len(self.there) - _TOLD
-        shown += f" and {more} more" if more > 0 else ""
-        return f"no server has the model {self.model[:200]!r}; there is {shown or 'none'}"
+        shown = ", ".join(map(repr, self.there[:20])) or "none"
+        more = f" and {len(self.there) - 20} more" if len(self.there) > 20 else ""
+        return f"no server has the model {self.model[:200]!r}; there is {shown}{more}"
 
 
 @attrs.define(eq=False, str=False)
 class NoUpstream(PaddlerError):
     """No healthy llama-server is known for a request that never waits."""
 
-    def __str__(self) -> str:
-        return "no healthy llama-server can answer this now"
+    problem = "no healthy llama-server can answer this now"
 
 
 @attrs.define(eq=False, str=False)
 class Stopping(PaddlerError):
     """The balancer is stopping and takes nothing new."""
 
-    def __str__(self) -> str:
-        return "the balancer is shutting down"
+    problem = "the balancer is shutting down"
 
 
 @attrs.define(eq=False, str=False)
 class SlotsEndpointDisabled(PaddlerError):
     """`/slots` was asked for while it is closed."""
 
-    def __str__(self) -> str:
-        return "/slots is closed here; the balancer opens it with --slots-endpoint-enable"
+    problem = "/slots is closed here; the balancer opens it with --slots-endpoint-enable"
 
 
 @attrs.define(eq=False, str=False)
@@ -139,6 +132,27 @@ class AdminEndpointDisabled(PaddlerError):
 
 
 @attrs.define(eq=False, str=False)
+class ContextExceeded(PaddlerError):
+    """A prompt is too long for every server that has its model.
+
+    :param tokens: how long it is.
+    :param n_ctx: tokens that the largest context holds.
+    """
+
+    tokens: int
+    n_ctx: int
+
+    @property
+    def wanted(self) -> int:
+        """Tokens that a context must hold: llama-server takes no prompt that fills one."""
+        return max(self.tokens, self.n_ctx) + 1
+
+    def __str__(self) -> str:
+        size = f"available context size ({self.n_ctx} tokens)"
+        return f"request ({self.tokens} tokens) exceeds the {size}, try increasing it"
+
+
+@attrs.define(eq=False, str=False)
 class MalformedRequest(PaddlerError):
     """A client's request can't be passed on.
 
@@ -146,9 +160,6 @@ class MalformedRequest(PaddlerError):
     """
 
     problem: str
-
-    def __str__(self) -> str:
-        return self.problem
 
 
 @attrs.define(eq=False, str=False)
@@ -159,9 +170,6 @@ class MalformedReport(PaddlerError):
     """
 
     problem: str
-
-    def __str__(self) -> str:
-        return self.problem
 
 
 @attrs.define(eq=False, str=False)
@@ -211,8 +219,7 @@ class UpstreamTruncated(UpstreamFailed):
 class Unauthorized(PaddlerError):
     """The management server asks for a token, and none or a wrong one was shown."""
 
-    def __str__(self) -> str:
-        return "this needs the header Authorization: Bearer TOKEN, with the balancer's token"
+    problem = "this needs the header Authorization: Bearer TOKEN, with the balancer's token"
 
 
 @attrs.define(eq=False, str=False)
@@ -235,8 +242,7 @@ class OriginNotAllowed(PaddlerError):
 class NoSuchPage(PaddlerError):
     """Nothing is served at that path."""
 
-    def __str__(self) -> str:
-        return "nothing is served at this path"
+    problem = "nothing is served at this path"
 
 
 @attrs.define(eq=False, str=False)

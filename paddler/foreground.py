@@ -64,6 +64,9 @@ class CannotStart(SystemExit, Exception):
     waits for ever, and removes its pidfile.
     """
 
+    # twistd shows the first 98 bytes of it; a module's name is not among them then.
+    __module__ = "builtins"
+
 
 def has_terminal() -> bool:
     """Whether a terminal controls this process, and sends it SIGHUP when it is closed."""

@@ -1,13 +1,13 @@
 """Which headers pass, which stop here, and which are ours.
 
 The rules are the same both ways and for every way of moving bytes. Headers are pairs
-of name and value, as they came and in their order.
+of name and value, as they came and in their order. Each is looked at once.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from random import Random
 
 from twisted.web.http_headers import Headers
@@ -16,20 +16,23 @@ from paddler.values import Address
 
 __all__ = [
     "AGENT",
+    "CONVERSATION",
     "REQUEST_ID",
+    "SESSION",
+    "AnswerHeaders",
     "Pairs",
-    "cross_origin",
-    "end_to_end",
-    "forwarded",
+    "RequestHeaders",
     "pairs_of",
-    "request_id",
-    "values",
 ]
 
 #: Headers in their order.
 Pairs = Sequence[tuple[bytes, bytes]]
 
 REQUEST_ID = b"x-request-id"
+#: Of a chat that goes on when its client leaves, and can be taken up again.
+CONVERSATION = b"x-conversation-id"
+#: Names the session that a request belongs to.
+SESSION = b"x-session-id"
 #: Names the agent whose llama-server answered.
 AGENT = b"x-paddler-agent"
 
@@ -47,19 +50,8 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     )
 )
-#: Of a request: answered here, made anew for the whole body or for the way behind us, or of one
-#: llama-server only.
-_NOT_FORWARDED = {b"expect", b"content-length", b"x-conversation-id", REQUEST_ID}
-#: Those that don't just pass.
-_SEEN_TO = (
-    _HOP_BY_HOP
-    | _NOT_FORWARDED
-    | {
-        b"x-forwarded-for",
-        b"x-forwarded-proto",
-        b"x-forwarded-host",
-    }
-)
+
+_STREAM = b"text/event-stream"
 
 #: Ids tell requests apart; they keep no secret.
 _random = Random()
@@ -72,97 +64,142 @@ def pairs_of(headers: Headers) -> list[tuple[bytes, bytes]]:
     return [(name, value) for name, several in headers.getAllRawHeaders() for value in several]
 
 
-def values(pairs: Pairs, wanted: bytes) -> list[bytes]:
-    """All values of one header.
+class _Headers:
+    """Headers of a message.
 
-    :param wanted: its name, in lower case.
+    :ivar others: the values of those that matter here, by their names in lower case.
     """
-    return [value for name, value in pairs if name.lower() == wanted]
+
+    __slots__ = ("_passing", "others")
+
+    #: Those that matter here, and those of them that pass all the same.
+    _seen_to: frozenset[bytes] = _HOP_BY_HOP
+    _pass: frozenset[bytes] = frozenset()
+
+    def __init__(self, pairs: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        """Sort them.
+
+        :param pairs: as they came.
+        """
+        passing: list[tuple[bytes, bytes]] = []
+        others: dict[bytes, list[bytes]] = {}
+        seen_to = self._seen_to
+        for pair in pairs:
+            name = pair[0].lower()
+            if name in seen_to:
+                if name in others:
+                    others[name].append(pair[1])
+                else:
+                    others[name] = [pair[1]]
+                if name not in self._pass:
+                    continue
+            passing.append(pair)
+        self._passing = passing
+        self.others = others
+
+    def _named(self) -> set[bytes]:
+        """The headers that Connection says are between the two of us only."""
+        words = b",".join(self.others[b"connection"]).lower().split(b",")
+        named = {word.strip() for word in words}
+        # Of one hop or not, a request without it is none.
+        named.discard(b"host")
+        return named - _HOP_BY_HOP - {b"close"}
 
 
-def _named(value: bytes) -> set[bytes]:
-    """The headers that one Connection header says are between the two of us only."""
-    named = {word.strip().lower() for word in value.split(b",")}
-    # Of one hop or not, a request without it is none.
-    named.discard(b"host")
-    return named - _HOP_BY_HOP - {b"close"}
+class AnswerHeaders(_Headers):
+    """Headers of an answer, sorted.
 
-
-def end_to_end(pairs: Pairs) -> list[tuple[bytes, bytes]]:
-    """The headers without those that are between two neighbours only."""
-    passed: list[tuple[bytes, bytes]] = []
-    named: set[bytes] = set()
-    for pair in pairs:
-        name = pair[0].lower()
-        if name not in _HOP_BY_HOP:
-            passed.append(pair)
-        elif name == b"connection":
-            named |= _named(pair[1])
-    return [pair for pair in passed if pair[0].lower() not in named] if named else passed
-
-
-def request_id(pairs: Pairs) -> bytes:
-    """The client's own id for its request if it gave a good one, else a new one."""
-    given = values(pairs, REQUEST_ID)
-    if len(given) == 1 and _GOOD_REQUEST_ID.fullmatch(given[0]):
-        return given[0]
-    return b"%032x" % _random.getrandbits(128)
-
-
-def cross_origin(pairs: Pairs) -> list[tuple[bytes, bytes]]:
-    """What lets a web page of any origin read an answer of ours, as it may llama-server's.
-
-    :param pairs: the request's headers.
+    :ivar passing: those that the client gets.
+    :ivar streams: they say that a stream of events follows.
     """
-    return [(b"Access-Control-Allow-Origin", origin) for origin in values(pairs, b"origin")[:1]]
 
+    __slots__ = ("passing", "streams")
 
-def forwarded(
-    pairs: Pairs, client: bytes, scheme: bytes, own: Address, rewrite: bool, its_id: bytes
-) -> list[tuple[bytes, bytes]]:
-    """A client's headers as llama-server gets them.
+    _pass = frozenset((b"content-length", b"content-type"))
+    #: Also what the balancer says itself.
+    _seen_to = _HOP_BY_HOP | _pass | {REQUEST_ID, AGENT}
 
-    :param pairs: as they came.
-    :param client: the client's IP address.
-    :param scheme: how it came in: http or https.
-    :param own: llama-server's own address, which is its Host where none came.
-    :param rewrite: it is also where one came.
-    :param its_id: the request's id.
-    """
-    sent: list[tuple[bytes, bytes]] = []
-    named: set[bytes] = set()
-    way: list[bytes] = []
-    host: tuple[bytes, bytes] | None = None
-    proto = asked = False
-    for pair in pairs:
-        name = pair[0].lower()
-        if name == b"host":
-            host = host or pair
-        elif name not in _SEEN_TO:
-            sent.append(pair)
-        elif name == b"connection":
-            named |= _named(pair[1])
-        elif name == b"x-forwarded-for":
-            way.append(pair[1])
-        elif name == b"x-forwarded-proto":
-            proto = True
-            sent.append(pair)
-        elif name == b"x-forwarded-host":
-            asked = True
-            sent.append(pair)
-    if named:
-        sent = [pair for pair in sent if pair[0].lower() not in named]
-        proto, asked = (
-            proto and b"x-forwarded-proto" not in named,
-            asked and b"x-forwarded-host" not in named,
+    def __init__(self, pairs: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        super().__init__(pairs)
+        named = self._named() if b"connection" in self.others else None
+        self.passing: Pairs = (
+            [pair for pair in self._passing if pair[0].lower() not in named]
+            if named
+            else self._passing
         )
-    sent.append((b"Host", str(own).encode()) if host is None or rewrite else host)
-    way.append(client)
-    sent.append((b"X-Forwarded-For", b", ".join(way)))
-    # A proxy in front that ends TLS knows better than we do.
-    if not proto:
-        sent.append((b"X-Forwarded-Proto", scheme))
-    if not asked:
-        sent.append((b"X-Forwarded-Host", b"" if host is None else host[1]))
-    sent.append((b"X-Request-Id", its_id))
-    return sent
+        kinds = self.others.get(b"content-type")
+        self.streams = kinds is not None and kinds[0].lower().startswith(_STREAM)
+
+
+class RequestHeaders(_Headers):
+    """Headers of a client's request, sorted.
+
+    :ivar its_id: the client's own id for its request if it gave a good one, else a new one.
+    """
+
+    __slots__ = ("its_id",)
+
+    _pass = frozenset((b"content-type", b"origin", SESSION))
+    #: Also what is answered here, is made anew for the whole body or for the way behind us, or
+    #: tells of that way.
+    _seen_to = (
+        _HOP_BY_HOP
+        | _pass
+        | {
+            b"host",
+            b"expect",
+            b"content-length",
+            CONVERSATION,
+            b"x-forwarded-for",
+            b"x-forwarded-proto",
+            b"x-forwarded-host",
+            REQUEST_ID,
+        }
+    )
+
+    def __init__(self, pairs: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        super().__init__(pairs)
+        given = self.others.get(REQUEST_ID)
+        if given is not None and len(given) == 1 and _GOOD_REQUEST_ID.fullmatch(given[0]):
+            self.its_id = given[0]
+        else:
+            self.its_id = b"%032x" % _random.getrandbits(128)
+
+    def cross_origin(self) -> list[tuple[bytes, bytes]]:
+        """What lets a web page of any origin read an answer of ours, as it may llama-server's."""
+        origins = self.others.get(b"origin", ())[:1]
+        return [(b"Access-Control-Allow-Origin", origin) for origin in origins]
+
+    def forwarded(
+        self, client: bytes, scheme: bytes, own: Address, rewrite: bool
+    ) -> list[tuple[bytes, bytes]]:
+        """What llama-server gets.
+
+        :param client: the client's IP address.
+        :param scheme: how it came in: http or https.
+        :param own: llama-server's own address, which is its Host where none came.
+        :param rewrite: it is also where one came.
+        """
+        others = self.others
+        sent = self._passing.copy()
+        named: Set[bytes] = frozenset()
+        if b"connection" in others:
+            named = self._named()
+            if named:
+                sent = [pair for pair in sent if pair[0].lower() not in named]
+        hosts = others.get(b"host")
+        host = None if hosts is None else hosts[0]
+        sent.append((b"Host", str(own).encode() if host is None or rewrite else host))
+        way = others.get(b"x-forwarded-for")
+        sent.append((b"X-Forwarded-For", b", ".join((*way, client)) if way else client))
+        # A proxy in front that ends TLS knows better than we do.
+        for name, lower, ours in (
+            (b"X-Forwarded-Proto", b"x-forwarded-proto", scheme),
+            (b"X-Forwarded-Host", b"x-forwarded-host", host or b""),
+        ):
+            if lower in others and lower not in named:
+                sent += [(name, value) for value in others[lower]]
+            else:
+                sent.append((name, ours))
+        sent.append((b"X-Request-Id", self.its_id))
+        return sent

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface
 
 from paddler.errors import PaddlerError
-from paddler.headers import Pairs, values
+from paddler.headers import Pairs
 from paddler.values import Address
 
 __all__ = ["Head", "IAnswerReceiver", "IBody", "ICall", "IClientRequest", "IFlow", "IUpstreamHop"]
@@ -22,10 +22,10 @@ class Head:
 
     :param code: its status.
     :param phrase: the words behind it.
-    :param headers: without those that are between two neighbours only.
+    :param headers: those that the client gets.
     :param length: bytes of its body; None: that is not known before its end.
     :param chunked: its body comes in HTTP/1.1's chunks, which can be had as they are.
-    :ivar streams: its body is a stream of events.
+    :param streams: its body is a stream of events.
     :ivar bodyless: it can have no body.
     """
 
@@ -34,12 +34,7 @@ class Head:
     headers: Pairs
     length: int | None
     chunked: bool = False
-    streams: bool = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        kinds = values(self.headers, b"content-type")
-        streams = bool(kinds) and kinds[0].lower().startswith(b"text/event-stream")
-        object.__setattr__(self, "streams", streams)
+    streams: bool = False
 
     @property
     def bodyless(self) -> bool:
@@ -81,11 +76,10 @@ class IClientRequest(Interface):
 
     method = Attribute("Its method, bytes.")
     uri = Attribute("Its target as it came, bytes.")
-    pairs = Attribute("Its headers, as `paddler.headers.Pairs`.")
+    headers = Attribute("Its headers, `paddler.headers.RequestHeaders`.")
     body = Attribute("Its body, an `IBody`.")
     client_host = Attribute("The client's address, bytes.")
     secure = Attribute("It came over TLS, a bool.")
-    its_id = Attribute("The client's id for it if that is a good one, else ours, bytes.")
     takes_frames = Attribute("Chunks may be given to `write` with their frames, a bool.")
 
     def let_go() -> None:

@@ -87,13 +87,17 @@ def twistd_observer(
     """What twistd shall log with, where its own options say; None: as it is used to.
 
     twistd chooses the place and the form of its log together, and hands out neither. SIGUSR1
-    begins a new file.
+    begins a new file; where there is none it changes nothing.
 
     :param options: twistd's; None, or those of another runner: what is returned is None, too.
     :raises SystemExit: the file can't be written.
     """
     if options is None or "nodaemon" not in options:
         return None
+    free = not signal.getsignal(signal.SIGUSR1)
+    if free:
+        # It would end the process, and comes from scripts that don't know where it logs.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     if not as_json and (options.get("syslog") or options.get("logger")):
         return None
     if options.get("syslog"):
@@ -105,7 +109,7 @@ def twistd_observer(
         file: Any = MovableLogFile.fromFullPath(name)
     except OSError as error:
         sys.exit(f"--logfile: got {name!r}; it needs a file to write to ({error.strerror})")
-    if not signal.getsignal(signal.SIGUSR1):
+    if free:
         signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.rotate))
     return json_observer(file) if as_json else textFileLogObserver(file)
 

@@ -75,8 +75,7 @@ class MetadataService:
     version_1: bool = False
 
     def __str__(self) -> str:
-        known = f":{_PORTS[self.address.scheme]}"
-        return f"{self.address.scheme}://{str(self.address).removesuffix(known)}{self.path}"
+        return f"{self.address.scheme}://{self.address.authority}{self.path}"
 
     @classmethod
     def from_environment(

@@ -19,7 +19,7 @@ import attrs
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-__all__ = ["MAY_SAY_SESSION", "Prompt", "PromptFields", "prompt_of", "session_of"]
+__all__ = ["Prompt", "PromptFields", "prompt_of", "session_of"]
 
 Raw = msgspec.Raw
 _Field = msgspec.Raw | msgspec.UnsetType
@@ -30,9 +30,6 @@ LEAST = 64
 LEAST_INSIDE = 1024
 #: A block has at least one in so many of all bytes before it.
 SHARE = 32
-
-#: The header in which clients may name a session, in lower case.
-MAY_SAY_SESSION = b"x-session-id"
 
 
 @attrs.define(eq=False)

@@ -46,7 +46,7 @@ def prepare(options: usage.Options, reactor: Any, *, listens: bool) -> None:
     twistd: Mapping[str, Any] = options.parent or {}
     # Twisted's other runner, `twist`, is no daemon and has no such option.
     daemon = not twistd.get("nodaemon", True)
-    problem = _problem_of_root(twistd, daemon or listens)
+    problem = _problem_of_root(twistd, daemon or listens) or _problem_of_folder(twistd)
     if problem is not None:
         sys.exit(problem)
     if (umask := twistd.get("umask")) is not None:
@@ -83,3 +83,12 @@ def _problem_of_root(twistd: Mapping[str, Any], needs_null: bool) -> str | None:
     if pidfile and not Path(root, pidfile.lstrip("/")).parent.is_dir():
         return f"--pidfile: got {pidfile!r}; it needs a folder that is there in {root} (--chroot)"
     return None
+
+
+def _problem_of_folder(twistd: Mapping[str, Any]) -> str | None:
+    """What is wrong with the folder to work in, for want of which a daemon ends without a word."""
+    root, folder = twistd.get("chroot"), twistd.get("rundir") or "."
+    if (Path(folder) if root is None else Path(root, folder.lstrip("/"))).is_dir():
+        return None
+    inside = "" if root is None else f" in {root} (--chroot)"
+    return f"--rundir: got {folder!r}; it needs a folder that is there{inside}"

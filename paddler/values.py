@@ -62,6 +62,11 @@ class Address:
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def authority(self) -> str:
+        """As it stands in a URL, and in Host: without the port that its scheme implies."""
+        return str(self).removesuffix({"http": ":80", "https": ":443"}[self.scheme])
+
 
 _ModelName = Annotated[str, Meta(max_length=1024)]
 
@@ -110,6 +115,7 @@ class Report:
     :param issues: what is wrong, most important first.
     :param models: the names it serves, aliases included.
     :param model_details: the same, told apart by model; without them each name is a model.
+    :param router: it takes no request that names no model, or one that it has not.
     :param version: the agent's own.
     """
 
@@ -124,6 +130,7 @@ class Report:
     issues: Annotated[tuple[Issue, ...], Meta(max_length=16)] = ()
     models: Annotated[tuple[_ModelName, ...], Meta(max_length=4096)] = ()
     model_details: Annotated[tuple[Model, ...], Meta(max_length=4096)] = ()
+    router: bool = False
     version: Annotated[str, Meta(max_length=64)] = ""
 
     @property

@@ -218,7 +218,7 @@ class HttpCaller:
         read: Callable[[IResponse], Deferred[bytes]] = read_body,
     ) -> Outcome:
         headers: dict[bytes | str, bytes | str] = {
-            "Host": str(self._address),
+            "Host": self._address.authority,
             "Accept": "application/json",
         }
         headers.update(more)
@@ -246,7 +246,7 @@ class HttpCaller:
         except ConnectionRefusedError:
             return NoAnswer("refused", "it refuses connections", connected=False)
         except (ConnectError, OSError) as error:
-            return NoAnswer("lost", str(error) or type(error).__name__, connected=False)
+            return NoAnswer("lost", str(error).rstrip(".") or type(error).__name__, connected=False)
         except _Overlong:
             return NoAnswer("garbled", f"its answer has more than {BODY_LIMIT} bytes")
         except _BROKEN as error:

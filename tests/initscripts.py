@@ -39,9 +39,11 @@ class InitScript:
     :param test: at whose end the service is ended and the folders go.
     :param name: the script's.
     :param options: Paddler's options, as in the environment, or more lines for /etc/default.
+    :ivar shell: what runs it.
     :ivar run_as: the user that the service becomes; root alone may have it become another.
     """
 
+    shell = ("/bin/sh",)
     run_as = "nobody" if os.geteuid() == 0 else ""
 
     def __init__(self, test: TestCase, name: str, **options: object) -> None:
@@ -67,8 +69,8 @@ class InitScript:
     async def __call__(self, *actions: str) -> Finished:
         """Run the script, as `service` would."""
         out, err, code = await getProcessOutputAndValue(
-            "/bin/sh",
-            [str(self.script), *actions],
+            self.shell[0],
+            [*self.shell[1:], str(self.script), *actions],
             self.environment,
             reactor=reactor,
         )

@@ -30,7 +30,7 @@ def serves(upstream: Upstream, need: Need) -> bool:
     """Whether an upstream is of use to a request with that need."""
     report = upstream.report
     named = need.model is None or need.model in report.models
-    return named and (report.n_ctx is None or report.n_ctx >= need.n_ctx)
+    return named and (not need.n_ctx or (report.n_ctx or 0) >= need.n_ctx)
 
 
 class SchedulerAccount(RuleBasedStateMachine):

@@ -142,28 +142,41 @@ class RealLlama(ChildProcess):
         self.port = port or free_port()
 
     def start(
-        self, *arguments: str, slots: int = 2, model: Path | None = None, wait: bool = True
+        self,
+        *arguments: str,
+        slots: int = 2,
+        model: Path | None = None,
+        router: Path | None = None,
+        wait: bool = True,
     ) -> Deferred[None]:
         """Start it with `-np SLOTS -c 4096*SLOTS -t 1 --metrics` and what is given beside that.
 
         :param arguments: more of llama-server's own options; they win over the usual ones.
         :param model: another model file than the tiny one.
+        :param router: a folder of models: it starts a llama-server for each that is asked for.
         :param wait: fire when it is healthy, else as soon as the process is there.
         :raises unittest.SkipTest: when this machine has no llama-server.
         """
-        return Deferred.fromCoroutine(self._start(arguments, slots, model, wait))
+        return Deferred.fromCoroutine(self._start(arguments, slots, model, router, wait))
 
     async def _start(
-        self, arguments: tuple[str, ...], slots: int, model: Path | None, wait: bool
+        self,
+        arguments: tuple[str, ...],
+        slots: int,
+        model: Path | None,
+        router: Path | None,
+        wait: bool,
     ) -> None:
         assert self._watched is None, "it runs already"
         program = find_llama_server()
         if program is None:
             raise unittest.SkipTest(NO_LLAMA_SERVER)
         usual = ("-np", str(slots), "-c", str(4096 * slots), "-t", "1", "--metrics")
-        words = tied_to_parent() + program.command(
-            model or tiny_model(), self.port, *usual, *arguments
-        )
+        command = program.command(model or tiny_model(), self.port, *usual, *arguments)
+        if router is not None:
+            place = command.index("-m")
+            command[place : place + 2] = ["--models-dir", str(router)]
+        words = tied_to_parent() + command
         self._watched = Watched()
         self._process = reactor.spawnProcess(
             self._watched, words[0], words, env=dict(program.environment)

@@ -18,7 +18,7 @@ from paddler.scheduling.slots import LEFT_WITHOUT_SAMPLE, Upstream
 from paddler.scheduling.trust import Fault
 from paddler.values import Address, Report
 from tests.agent_rules import AgentRules
-from tests.laws import SchedulerAccount
+from tests.laws import SchedulerAccount, serves
 from tests.scenes import QUARANTINE
 
 __all__ = ["SchedulerMachine", "run_machine"]
@@ -155,6 +155,25 @@ class SchedulerMachine(AgentRules):
         assert lease.ended and lease.upstream.error == "it broke"
         self.follow(outcome)
 
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), n_ctx=st.sampled_from((1000, 3000, 9000, 10**6)))
+    def too_long(self, data: st.DataObject, n_ctx: int) -> None:
+        """A prompt is too long for its server's context, and may fit another's."""
+        lease = data.draw(st.sampled_from(list(self.leases)))
+        waiter, upstream = self.leases[lease], lease.upstream
+        need = self.scheduler.larger(waiter, lease, n_ctx)
+        if need is None:
+            return
+        assert need.model == waiter.need.model and waiter.need.n_ctx <= need.n_ctx
+        assert not serves(upstream, need)
+        assert any(serves(other, need) for other in self.fleet.upstreams)
+        del self.leases[lease]
+        self.suspicion(upstream).ended(lease)
+        self.waiters.append(waiter)
+        self.waiters.sort(key=self.places.__getitem__)
+        self.follow(self.scheduler.elsewhere(waiter, lease, need, self.now))
+        assert lease.ended
+
     @precondition(lambda self: self.upstreams())
     @rule(data=st.data(), fault=_FAULTS)
     def fail_without_slot(self, data: st.DataObject, fault: Fault) -> None:
@@ -236,6 +255,7 @@ class SchedulerMachine(AgentRules):
             interval_s=9.0,
             slots_total=4,
             models=("a", "b", "both", "nobody's"),
+            n_ctx=10_000,
         )
         self.know(told)
         self.follow(self.scheduler.report("last", told, self.now))

@@ -198,8 +198,13 @@ class AgentOptionsTests(SynchronousTestCase):
 
     def test_https_with_underscore(self) -> None:
         """No certificate is valid for a name with an underscore."""
-        said = self.refusal("--management-host=a_b", "--management-scheme=https")
-        self.assertIn("--management-host: got 'a_b'", said)
+        for words in (
+            ("--management-host=a_b", "--management-scheme=https"),
+            ("--external-llamacpp-host=a_b", "--external-llamacpp-scheme=https"),
+            ("--external-llamacpp-host=a_b", "--local-llamacpp-scheme=https"),
+        ):
+            option, _, host = words[0].partition("=")
+            self.assertIn(f"{option}: got {host!r}", self.refusal(*words))
 
     def test_token_in_the_environment(self) -> None:
         """The balancer's token may come from the environment."""

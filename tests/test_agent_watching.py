@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -236,16 +237,50 @@ class LlamaWatchTests(SynchronousTestCase):
         status = self.after(3.0, props=Answer(500))
         self.assertEqual(status.issues, ("bad_status", "bad_json", "no_slots"))
 
+    def router(self, **loaded: bool) -> None:
+        """The server is a router with these models, loaded or not."""
+        models = []
+        for name, there in loaded.items():
+            status = {"value": "loaded" if there else "sleeping", "args": ["--parallel", "2"]}
+            models.append({"id": name, "aliases": [], "status": status})
+        body = json.dumps({"data": models}).encode()
+        more = {"/props": ROUTER, "/slots": Answer(400), "/models": Answer(200, body)}
+        self.call.answers.update({**more, "/v1/models": NO_KEY})
+
     def test_router(self) -> None:
-        """A router is never asked for /slots, and its models come from /models."""
-        self.call.answers.update(
-            {"/props": ROUTER, "/slots": Answer(400), "/models": MODELS, "/v1/models": NO_KEY}
-        )
+        """A router's models come from /models; nothing is asked that would load or wake one."""
+        self.router(a=False, b=False)
         status = self.look()
-        self.assertEqual(status, LlamaStatus(issues=("slots_disabled", "no_slots"), models=TINY))
+        models = (Model("a"), Model("b"))
+        expected = LlamaStatus(2, slots_busy=0, sampled_at=0.0, models=models, router=True)
+        self.assertEqual(status, expected)
         for _ in range(40):
             self.after(1.0)
-        self.assertEqual(self.call.times("/slots"), 0)
+        asked = {path for _, path in self.call.asked}
+        self.assertEqual(asked, {"/health", "/props", "/models"})
+
+    def test_router_with_a_model(self) -> None:
+        """The slots of models that are loaded are read, and counted together."""
+        self.router(a=True, b=False, **{"c/d": True})
+        one_busy = Answer(200, b'[{"is_processing":true},{"is_processing":false}]')
+        self.call.answers["/slots?model=a&autoload=false"] = one_busy
+        self.call.answers["/slots?model=c%2Fd&autoload=false"] = one_busy
+        status = self.look()
+        self.assertEqual((status.slots_total, status.slots_busy, status.n_ctx), (2, 2, None))
+        # One was unloaded meanwhile, and then does not answer.
+        self.call.answers["/slots?model=a&autoload=false"] = Answer(400)
+        status = self.after(2.0)
+        self.assertEqual((status.slots_total, status.slots_busy, status.issues), (2, 1, ()))
+        self.call.answers["/slots?model=a&autoload=false"] = SILENT
+        self.assertEqual(self.after(2.0).sampled_at, 2.0)
+        self.assertFalse([path for _, path in self.call.asked if "model=b" in path])
+
+    def test_router_without_models(self) -> None:
+        """A router that has no model, or does not say, has no slots."""
+        self.router()
+        self.assertEqual(self.look().issues, ("no_slots",))
+        self.call.answers["/models"] = Answer(200, b"[]")
+        self.assertEqual(self.after(2.0).slots_total, 0)
 
     def test_models_unknown(self) -> None:
         """Without a list of models there is the alias."""

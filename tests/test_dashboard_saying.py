@@ -39,6 +39,7 @@ Promise.all(['scene', 'fleet', 'verdict', 'cells'].map(load)).then(([s, f, v, c]
   const reason = first && f.issueOf(first, scene.now());
   done({
     sentence: v.verdict(scene, facts, Date.now() / 1000).parts.map(p => p[0]).join(''),
+    more: v.verdict(scene, facts, Date.now() / 1000).more,
     cells: [...'opfliu'].map(k => facts[k]),
     words: first && [f.word(first), c.ratio(first), f.trouble(first, scene.now())],
     reason: reason && f.adviceFor(reason),
@@ -71,13 +72,41 @@ def agent(state: str, busy: int, issue: str = "") -> dict[str, Any]:
 class SayingTests(PageCase):
     """Sentences, words and counts."""
 
-    async def say(self, agents: list[dict[str, Any]], waiting: int = 0, oldest: float = 0) -> Any:
+    async def say(
+        self,
+        agents: list[dict[str, Any]],
+        waiting: int = 0,
+        oldest: float = 0,
+        models: dict[str, int] | None = None,
+    ) -> Any:
         """The verdict on these agents; a state and, with a colon, an issue stand for one."""
-        return await self.do(
-            lambda: self.browser.driver.execute_async_script(
-                _SAY, agents, {"requests_waiting": waiting, "oldest_wait_seconds": oldest}
-            )
-        )
+        queue = {
+            "requests_waiting": waiting,
+            "oldest_wait_seconds": oldest,
+            "models": models or {},
+        }
+        return await self.do(lambda: self.browser.driver.execute_async_script(_SAY, agents, queue))
+
+    async def test_models(self) -> None:
+        """Where there are several models, or one is wanted that nobody has, it says which."""
+        await self.open()
+        await self.sees("#live", "Live")
+        m, n = [{**agent("full", 4), "models": [name, f"{name}-alias"]} for name in "mn"]
+        for agents, models, told in (
+            ([m], {"m": 2, "m-alias": 1}, None),
+            ([m], {"m": 2, "x": 5}, "Waiting: 5 for `x`, which no agent has; 2 for `m`."),
+            ([m, n], {"n-alias": 1}, "Waiting: 1 for `n-alias`."),
+            ([], {"`x`": 1}, "Waiting: 1 for `'x'`, which no agent has."),
+            (
+                [m, n],
+                {name: number for number, name in enumerate("mnopq", 1)},
+                "Waiting: 5 for `q`, which no agent has; 4 for `p`, which no agent has; "
+                "3 for `o`, which no agent has; and for 2 more models.",
+            ),
+            ([m, n], {}, None),
+        ):
+            said = (await self.say(agents, sum(models.values()), 1, models))["more"]
+            self.assertTrue(said.endswith(told) if told else "Waiting:" not in said, (said, told))
 
     async def test_verdicts(self) -> None:
         """One sentence, the worst news first."""

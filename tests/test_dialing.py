@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectionRefusedError, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimedOut
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
@@ -101,6 +101,12 @@ class NamedEndpointTests(SynchronousTestCase):
         error = self.failureResultOf(self.connect("nobody"), DNSLookupError)
         self.assertIn("nobody", str(error.value))
 
+    def test_no_name(self) -> None:
+        """What no resolver could make a question of is not asked for."""
+        for host in ("a..b", "a" * 64):
+            self.failureResultOf(self.connect(host), DNSLookupError)
+        self.assertEqual(self.resolver.asked, [])
+
     def test_look_up_takes_too_long(self) -> None:
         """Nobody waits for a resolver longer than for a connection."""
         connecting = self.connect("slow")
@@ -137,6 +143,15 @@ class DialingTests(SynchronousTestCase):
         Dialing(reactor, Address("127.0.0.1", 80)).connect(factory)
         self.assertFalse(factory.noisy)
         self.assertEqual(reactor.tcpClients[0][:2], ("127.0.0.1", 80))
+
+    def test_no_certificate(self) -> None:
+        """With https a name that no certificate can be for is not connected to."""
+        reactor: Any = MemoryReactorClock()
+        for host in ("my_host", "-x", "ab--c"):
+            dialing = Dialing(reactor, Address(host, 443, "https"))
+            error = self.failureResultOf(dialing.connect(Factory()), ConnectError).value
+            self.assertIn(f"no certificate is valid for the name {host}", str(error))
+        self.assertEqual(reactor.tcpClients, [])
 
     def test_tls(self) -> None:
         """With https the connection speaks TLS first."""

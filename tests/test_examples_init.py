@@ -19,7 +19,7 @@ from twisted.trial.unittest import SkipTest, TestCase
 from paddler.agent.settings import AgentOptions
 from paddler.balancer.settings import BalancerOptions
 from paddler.llamaserver import free_ports
-from tests.initscripts import EXAMPLES, InitScript, reactor
+from tests.initscripts import EXAMPLES, InitScript, reactor, twistd
 from tests.llamas import RealLlama, fetch, until
 from tests.processes import processes_with
 from tests.proxying import Client, post
@@ -27,6 +27,15 @@ from tests.proxying import Client, post
 __all__ = ["DefaultsTests", "EndToEndTests", "OddTests", "ReadingTests"]
 
 _NAMES = ("paddler-balancer", "paddler-agent")
+
+
+async def refuses(port: int) -> bool:
+    """Whether nobody takes connections there."""
+    try:
+        await fetch(port, "/health")
+    except ConnectError:
+        return True
+    return False
 
 
 class EndToEndTests(TestCase):
@@ -93,15 +102,7 @@ class EndToEndTests(TestCase):
 
         await until(waits, what="the second request in the queue")
         stopping = Deferred.fromCoroutine(self.balancer("stop"))
-
-        async def refuses() -> bool:
-            try:
-                await fetch(self.public, "/health")
-            except ConnectError:
-                return True
-            return False
-
-        await until(refuses, what="an end of new connections")
+        await until(lambda: refuses(self.public), what="an end of new connections")
         self.assertNotIn(b'"stop":true', running.received)
         self.assertFalse(stopping.called)
         self.assertEqual((await self.balancer("status")).code, 0)
@@ -124,7 +125,7 @@ class EndToEndTests(TestCase):
             await self.well(service, "status", f"running, process {pid}")
             await self.well(service, "start", f"running already, process {pid}")
             self.assertEqual(len(processes_with(f"--pidfile={service.pidfile}")), 1)
-            for action in ("restart", "try-restart"):
+            for action in ("restart", "try-restart", "force-reload"):
                 ended = await service(action)
                 self.assertEqual((ended.code, ended.err), (0, ""))
                 self.assertRegex(ended.out, r"stopped\n.*: started, process \d+\n\Z")
@@ -207,8 +208,122 @@ class OddTests(TestCase):
         """So is a port that is taken, and the pid file is gone."""
         taken = reactor.listenTCP(self.public, Factory(), interface="127.0.0.1")
         self.addCleanup(taken.stopListening)
-        await self.fails(1, f"can't listen on 127.0.0.1:{self.public}", "start")
+        where = f"127.0.0.1:{self.public}"
+        says = f"CannotStart: --reverseproxy-*: can't listen on {where}: Address already in use"
+        await self.fails(1, re.escape(f'b"{says}"'), "start")
         self.assertEqual((await self.service("status")).code, 3)
+
+    async def test_wrong_file(self) -> None:
+        """A line that no shell can read is not left out; what runs can be stopped all the same."""
+        self.assertEqual((await self.service("start")).code, 0)
+        self.service.write(PADDLER_MANAGEMENT_TOKEN_FILE="/etc/paddler/my token")
+        for action in ("start", "restart", "force-reload"):
+            await self.fails(6, "token: not found\n.*/defaults is not right; .* quotes", action)
+        self.assertEqual((await self.service("status")).code, 0)
+        self.assertEqual((await self.service("stop")).out, "paddler-balancer: stopped\n")
+        self.service.write(PADDLER_SHUTDOWN_GRACE="'5m")
+        for action, code in (("start", 6), ("stop", 6), ("status", 4)):
+            await self.fails(code, "/defaults is not right; a value with spaces", action)
+
+    async def test_other_shells(self) -> None:
+        """It is no matter which shell is /bin/sh."""
+        shells = [("/bin/dash",), ("/bin/bash",), ("/bin/bash", "--posix"), ("/bin/busybox", "sh")]
+        there = [shell for shell in shells if Path(shell[0]).exists()]
+        if len(there) < 2:
+            raise SkipTest("there is no other shell here")
+        self.service.write(STOP_WAIT="20s")
+        for self.service.shell in there:
+            for action, says in (
+                ("start", "started, process "),
+                ("start", "running already, process "),
+                ("status", "running, process "),
+                ("restart", "stopped\npaddler-balancer: started, process "),
+                ("reopen-logs", ""),
+                ("stop", "stopped\n"),
+                ("stop", "not running\n"),
+            ):
+                ended = await self.service(action)
+                self.assertEqual((ended.code, ended.err), (0, ""), self.service.shell)
+                self.assertIn(says, ended.out)
+            self.assertEqual((await self.service("status")).code, 3)
+
+    async def test_closed_streams(self) -> None:
+        """It starts without standard input, output and error, as some schedulers run things."""
+        for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+            self.service.shell = ("/bin/sh", "-c", f'exec /bin/sh "$@" {closed}', "sh")
+            self.assertEqual((await self.service("start")).code, 0, closed)
+            self.assertEqual((await fetch(self.management, "/health"))[0], 200)
+            self.assertEqual((await self.service("stop")).code, 0, closed)
+
+    async def test_second_agent(self) -> None:
+        """Installed under another name as well it is a second service."""
+        ports = {"PADDLER_MANAGEMENT_PORT": self.management, "RUN_AS": ""}
+        one = InitScript(self, "paddler-agent", **ports)
+        two = InitScript(self, "paddler-agent", **ports, PADDLER_LOCAL_LLAMACPP_PORT=self.public)
+        two.write(RUN_DIR=one.pidfile.parent, LOG_DIR=one.log.parent)
+        two.script = two.folder / "paddler-agent-2"
+        shutil.copy(one.script, two.script)
+        two.pidfile = one.pidfile.with_name("paddler-agent-2.pid")
+        for agent in (one, two):
+            self.assertEqual((await agent("start")).code, 0)
+            self.assertIn("started, process", (await agent("restart")).out)
+        self.assertEqual((await one("stop")).code, 0)
+        self.assertEqual((await one("status")).code, 3)
+        self.assertEqual((await two("status")).out.split()[-1], str(two.pid))
+        self.assertEqual((await two("stop")).code, 0)
+        log = one.log.with_name("paddler-agent-2.log").read_text()
+        self.assertIn(f"llama-server at 127.0.0.1:{self.public}", log)
+
+    async def test_file_mode_mask(self) -> None:
+        """Root's own is not the service's, which finds its log, and all may ask for the status."""
+        self.service.write(RUN_AS=self.service.run_as)
+        before = os.umask(0o077)
+        try:
+            self.assertEqual((await self.service("start")).code, 0)
+        finally:
+            os.umask(before)
+        log = self.service.log
+        for path, mode in ((log.parent, 0o755), (self.service.pidfile.parent, 0o755), (log, 0o640)):
+            self.assertEqual(oct(path.stat().st_mode & 0o777), oct(mode), path)
+        self.assertEqual(self.service.pidfile.stat().st_mode & 0o777, 0o644)
+        log.rename(log.with_suffix(".old"))
+        log.touch()
+        if self.service.run_as:
+            os.chown(log, 65534, 65534)
+        self.assertEqual((await self.service("reopen-logs")).code, 0)
+        self.assertEqual((await self.service("stop")).code, 0)
+        self.assertIn("Server Shut Down", log.read_text())
+
+    async def test_restart_that_would_fail(self) -> None:
+        """What could not start again is not stopped."""
+        self.assertEqual((await self.service("start")).code, 0)
+        pid = self.service.pid
+        self.service.write(TWISTD="/nowhere/twistd")
+        for action in ("restart", "try-restart", "force-reload"):
+            await self.fails(5, "there is no /nowhere/twistd", action)
+        self.service.write(TWISTD=twistd(), PADDLER_SHUTDOWN_GRACE="soon")
+        says = r"\APADDLER_SHUTDOWN_GRACE: got 'soon'; .*\n.*: is left as it is\n\Z"
+        for action in ("restart", "try-restart", "force-reload"):
+            await self.fails(6, says, action)
+        self.assertFalse(self.service.pidfile.with_name("check").exists())
+        self.assertEqual((await self.service("status")).out.split()[-1], str(pid))
+
+    async def test_not_ones_own(self) -> None:
+        """To who may not read the pid file nothing is told that may be wrong."""
+        if os.geteuid() != 0:
+            raise SkipTest("only root can run it as another user")
+        self.assertEqual((await self.service("start")).code, 0)
+        self.service.pidfile.chmod(0o600)
+        for action, code in (("status", 4), ("stop", 4)):
+            ended = subprocess.run(
+                ["/bin/sh", self.service.script, action],
+                env=self.service.environment,
+                user=65534,
+                capture_output=True,
+                text=True,
+            )
+            said = f"paddler-balancer: can't read {self.service.pidfile}\n"
+            self.assertEqual((ended.returncode, ended.stdout, ended.stderr), (code, "", said))
 
     async def test_not_set_up(self) -> None:
         """A program or a user that is not there."""
@@ -222,27 +337,51 @@ class OddTests(TestCase):
         for actions in ((), ("start", "now")):
             await self.fails(2, r"\AUsage: .*\|status\|.*}\n\Z", *actions)
         await self.fails(3, r"\AUsage: .*\|status\|.*}\n\Z", "reload")
-        for action in ("try-restart", "reopen-logs", "stop"):
-            self.assertEqual((await self.service(action)).code, 0)
+        for action in ("try-restart", "force-reload", "reopen-logs"):
+            ended = await self.service(action)
+            self.assertEqual((ended.code, ended.out, ended.err), (0, "", ""))
+        self.assertEqual((await self.service("stop")).code, 0)
         self.assertEqual((await self.service("status")).code, 3)
 
     async def test_stop_gives_up(self) -> None:
         """A stop that takes too long says so; the next one ends it at once."""
-        self.service.write(STOP_WAIT=1, PADDLER_SHUTDOWN_GRACE="5m")
+        self.service.write(STOP_WAIT="1s", PADDLER_SHUTDOWN_GRACE="5m")
         self.assertEqual((await self.service("start")).code, 0)
-        waiting = fetch(self.public, "/completion", b"{}")
-        waiting.addBoth(lambda _: None)
-
-        async def waits() -> bool:
-            return b'"requests_waiting":1' in (await fetch(self.public, "/health"))[1]
-
-        await until(waits)
+        waiting = await self.waiting()
         await self.fails(1, "still runs after 1 s; another stop ends it at once", "stop")
         self.assertEqual((await self.service("status")).code, 0)
         stopped = await self.service("stop")
         self.assertEqual((stopped.code, stopped.err), (0, ""))
         self.assertEqual((await self.service("status")).code, 3)
-        await waiting
+        await waiting.closed
+
+    async def waiting(self) -> Client:
+        """Who has sent a request that waits for a slot."""
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.public)
+        client = await connectProtocol(endpoint, Client())
+        self.addCleanup(client.transport.abortConnection)
+        client.send(post("/completion", {}, "Connection: close"))
+
+        async def waits() -> bool:
+            return b'"requests_waiting":1' in (await fetch(self.public, "/health"))[1]
+
+        await until(waits)
+        return client
+
+    async def test_during_a_stop(self) -> None:
+        """A second stop cuts nothing, and a start comes when the stop is over."""
+        self.service.write(PADDLER_REQUEST_BUFFER_TIMEOUT="3s")
+        for action, says in (("stop", "not running"), ("start", "started, process ")):
+            self.assertEqual((await self.service("start")).code, 0)
+            client = await self.waiting()
+            stopping = Deferred.fromCoroutine(self.service("stop"))
+            await until(lambda: refuses(self.public), what="the stop")
+            ended = await self.service(action)
+            self.assertEqual((ended.code, ended.err), (0, ""))
+            self.assertIn(says, ended.out)
+            self.assertEqual((await stopping).code, 0)
+            await client.closed
+            self.assertIn(b'"buffer_timeout"', client.received)
 
     async def test_two_at_the_same_time(self) -> None:
         """Of two starts at the same time one finds it running."""
@@ -285,7 +424,9 @@ class ReadingTests(TestCase):
             (root / folder).mkdir(parents=True)
         for name in _NAMES:
             shutil.copy(EXAMPLES / "init.d" / name, root / "init.d")
-        facilities = "$network networking\n$remote_fs +mountall\n$named named\n$time ntp\n"
+        facilities = (
+            "$network networking\n$remote_fs +mountall\n$named named\n$time ntp\n$syslog syslogd\n"
+        )
         (root / "insserv.conf").write_text(facilities)
         ended = subprocess.run(
             [program, "-f", "-p", root / "init.d", "-c", root / "insserv.conf"]

@@ -12,13 +12,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.balancer.bodies import MemoryBody
 from paddler.balancer.fastlane.request import FastRequest
+from paddler.headers import RequestHeaders
 from paddler.interfaces import Head
 from tests.commands import environment
 
-__all__ = ["ReactorTests", "StallTests"]
+__all__ = ["LaneTests", "ReactorTests", "StallTests"]
 
 _OTHERS = ("test_faults_balancer", "test_faults_of_answers")
-_MODULES = ("test_proxy", "test_limits", "test_models", "onlane")
+_MODELS = ("test_models", "test_context", "test_conversations")
+_MODULES = ("test_proxy", "test_limits", *_MODELS, "onlane")
 
 
 def modules() -> list[str]:
@@ -46,12 +48,12 @@ class StallTests(SynchronousTestCase):
                 self.paused += 1
 
         flow, body, connection = Flow(), MemoryBody(b""), cast(Any, Stalled())
-        request = FastRequest(connection, b"POST", b"/", [], b"id", body, b"", True)
+        request = FastRequest(connection, b"/", RequestHeaders(), body, b"", True)
         request.begin(Head(200, b"OK", [], 2), b"one", False, flow)
         self.assertEqual(flow.paused, 1)
 
 
-class ReactorTests(SynchronousTestCase):
+class LaneTests(SynchronousTestCase):
     """Each reactor in a process of its own, for a process has one."""
 
     timeout = 300
@@ -67,6 +69,10 @@ class ReactorTests(SynchronousTestCase):
         self.assertEqual(ran.returncode, 0, ran.stdout[-6000:] + ran.stderr[-2000:])
         assert found is not None, ran.stdout[-6000:]
         self.assertGreater(int(found[1]), 150)
+
+
+class ReactorTests(LaneTests):
+    """The proxy's tests, all of them."""
 
     def test_uvloop(self) -> None:
         """On uvloop's loop."""

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 
-from paddler.headers import end_to_end, forwarded, pairs_of, request_id
+from paddler.headers import AnswerHeaders, RequestHeaders, pairs_of
 from paddler.values import Address
 
 
@@ -31,13 +31,13 @@ class EndToEndTests(SynchronousTestCase):
                 b"X-Three": [b"3"],
             }
         )
-        passed = [(name.lower(), value) for name, value in end_to_end(pairs_of(came))]
+        passed = [(name.lower(), value) for name, value in AnswerHeaders(pairs_of(came)).passing]
         expected = [(b"set-cookie", b"a=1"), (b"set-cookie", b"b=2"), (b"x-three", b"3")]
         self.assertEqual(sorted(passed), expected)
 
     def test_host_is_kept(self) -> None:
         """Nobody can have the Host taken out by naming it in Connection."""
-        passed = end_to_end([(b"Connection", b"host"), (b"Host", b"h")])
+        passed = AnswerHeaders([(b"Connection", b"host"), (b"Host", b"h")]).passing
         self.assertEqual(passed, [(b"Host", b"h")])
 
 
@@ -47,12 +47,12 @@ class RequestIdTests(SynchronousTestCase):
     def test_good(self) -> None:
         """A good one is kept."""
         for given in (b"a", b"A-Z_0.9", b"x" * 128):
-            self.assertEqual(request_id([(b"X-Request-Id", given)]), given)
+            self.assertEqual(RequestHeaders([(b"X-Request-Id", given)]).its_id, given)
 
     def test_bad(self) -> None:
         """One that is missing, given twice, too long or with other signs is replaced."""
         for given in ([], [b"a", b"b"], [b"x" * 129], [b""], [b"a b"], [b"a\xff"], [b"a/b"]):
-            made = request_id([(b"X-Request-Id", each) for each in given])
+            made = RequestHeaders([(b"X-Request-Id", each) for each in given]).its_id
             self.assertRegex(made, rb"^[0-9a-f]{32}$")
 
 
@@ -68,9 +68,10 @@ class ForwardedTests(SynchronousTestCase):
             "rewrite": False,
         }
         sent: dict[bytes, list[bytes]] = {}
-        for name, value in forwarded(pairs_of(Headers(came)), its_id=b"id", **{**how, **more}):
+        headers = RequestHeaders(pairs_of(Headers(came)))
+        for name, value in headers.forwarded(**{**how, **more}):
             sent.setdefault(name.lower(), []).append(value)
-        self.assertEqual(sent.pop(b"x-request-id"), [b"id"])
+        self.assertEqual(sent.pop(b"x-request-id"), [headers.its_id])
         return sent
 
     def test_added(self) -> None:

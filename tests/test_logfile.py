@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+from twisted.logger import globalLogPublisher, textFileLogObserver
 from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.llamaserver import free_ports
@@ -62,14 +63,36 @@ class MovableLogFileTests(SynchronousTestCase):
         self.assertTrue(self.texts()["log"].endswith("two\nthree\n"))
         self.assertEqual(self.path.stat().st_mode & 0o777, 0o640)
 
+    def test_truncated(self) -> None:
+        """One that was copied and truncated goes on at its beginning."""
+        os.truncate(self.path, 0)
+        self.file.write("two\n")
+        self.assertEqual(self.texts(), {"log": "two\n"})
+
+    def test_no_file(self) -> None:
+        """/dev/null keeps its name, however much is written to it."""
+        path = self.folder / "null"
+        path.symlink_to("/dev/null")
+        null = MovableLogFile.fromFullPath(str(path))
+        self.addCleanup(null.close)
+        null.rotateLength = 1
+        null.write("one\n")
+        null.write("two\n")
+        null.rotate()
+        self.assertEqual({path.name for path in self.folder.iterdir()}, {"log", "null"})
+
     def test_no_new_one(self) -> None:
-        """Where no new one can be opened the old one goes on."""
+        """Where no new one can be opened the old one goes on, and says so."""
+        observer = textFileLogObserver(self.file, timeFormat=None)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
         self.path.rename(self.folder / "log-yesterday")
         self.path.mkdir()
         self.file.rotate()
         self.file.write("two\n")
         self.path.rmdir()
-        self.assertEqual(self.texts(), {"log-yesterday": "one\ntwo\n"})
+        (text,) = self.texts().values()
+        self.assertRegex(text, r"\Aone\n.* no new log file .*/log, .*: Is a directory\ntwo\n\Z")
 
 
 class TwistdTests(SynchronousTestCase):

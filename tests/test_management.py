@@ -10,7 +10,7 @@ from paddler import __version__
 from paddler.balancer.admission import Admission
 from paddler.balancer.management import REPORT_LIMIT
 from paddler.scheduling.views import AgentView
-from paddler.values import Address
+from paddler.values import Address, Model
 from tests.managing import REPORT, STARTED, ManagementCase
 
 __all__ = ["ManagementTests"]
@@ -170,7 +170,13 @@ class ManagementTests(ManagementCase):
         self.assertNoResult(waiting)
         self.assertEqual(
             self.ask("GET", "/api/v1/buffered_requests").json,
-            {"requests_waiting": 2, "bytes_waiting": 0, "oldest_wait_seconds": 2.5, "limit": 10},
+            {
+                "requests_waiting": 2,
+                "bytes_waiting": 0,
+                "oldest_wait_seconds": 2.5,
+                "limit": 10,
+                "models": {},
+            },
         )
 
     def test_demand(self) -> None:
@@ -192,6 +198,28 @@ class ManagementTests(ManagementCase):
                 "agents": 1,
             },
         )
+        self.admission.stop()
+        self.admission.release(lease)
+
+    def test_demand_of_a_model(self) -> None:
+        """The demand of what one name stands for, with those who wait for it by any name."""
+        details = (Model("m", ("chat",)),)
+        self.report(report=attrs.evolve(REPORT, slots_total=1, slots_busy=0, model_details=details))
+        lease = self.successResultOf(self.acquire())
+        for model in ("m", "chat", "chat", None, "x/y z"):
+            self.admission.acquire(self.admission.waiter(1, model)).addErrback(lambda _: None)
+            self.clock.advance(1.0 if model == "m" else 0.125)
+        waiting = {"": 5, "?model=m": 3, "?model=chat": 3, "?model=x%2Fy+z": 1, "?model=n": 0}
+        for query, expected in waiting.items():
+            told = self.ask("GET", f"/api/v1/demand{query}").json
+            there = "m" in query.partition("=")[2] or "chat" in query or not query
+            self.assertEqual(told["requests_waiting"], expected, query)
+            self.assertEqual((told["slots_total"], told["agents"]), (int(there), int(there)), query)
+            self.assertEqual(told["demand"], expected + int(there))
+        told = self.ask("GET", "/api/v1/demand?model=m").json
+        self.assertEqual(told["oldest_wait_seconds"], 1.5)
+        queue = self.ask("GET", "/api/v1/buffered_requests").json
+        self.assertEqual(queue["models"], {"m": 1, "chat": 2, "x/y z": 1})
         self.admission.stop()
         self.admission.release(lease)
 

@@ -13,7 +13,7 @@ from paddler.balancer.admission import Admission
 from paddler.balancer.metrics import MetricsText
 from paddler.scheduling.slots import State
 from paddler.scheduling.views import FleetView
-from paddler.values import Address
+from paddler.values import Address, Model
 from tests.accounting import ended
 from tests.managing import REPORT, Got, ManagementCase
 
@@ -84,6 +84,21 @@ class MetricsTests(ManagementCase):
         text = self.scrape().body.decode()
         lines = [line for line in text.splitlines() if not line.startswith("#")]
         return {name: float(value) for name, _, value in (each.rpartition(" ") for each in lines)}
+
+    def test_models(self) -> None:
+        """What waits and what is wanted is told of each model too, and in all without a label."""
+        details = (Model('m"x', ("chat",)),)
+        self.report(report=attrs.evolve(REPORT, slots_busy=0, slots_total=1, model_details=details))
+        lease = self.successResultOf(self.acquire())
+        for model in ("chat", None):
+            self.admission.acquire(self.admission.waiter(1, model)).addErrback(lambda _: None)
+        values = self.values()
+        self.assertEqual(values["paddler_requests_waiting"], 2)
+        self.assertEqual(values['paddler_requests_waiting{model="m\\"x"}'], 1)
+        self.assertEqual(values["paddler_demand"], 3)
+        self.assertEqual(values['paddler_demand{model="m\\"x"}'], 2)
+        self.admission.stop()
+        self.admission.release(lease)
 
     def test_families(self) -> None:
         """The contract's names, each with a type and a help, each once."""

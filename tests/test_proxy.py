@@ -62,10 +62,11 @@ class PassingTests(ProxyCase):
             b"x-forwarded-proto": b"http",
             b"x-forwarded-host": b"llm.example",
             b"x-request-id": b"mine.1",
+            b"x-conversation-id": b"c",
         }
         for name, value in expected.items():
             self.assertEqual(call.headers.getRawHeaders(name), [value], name)
-        for name in (b"x-gone", b"keep-alive", b"x-conversation-id", b"accept-encoding"):
+        for name in (b"x-gone", b"keep-alive", b"accept-encoding"):
             self.assertFalse(call.headers.hasHeader(name), name)
 
     async def test_request_id(self) -> None:

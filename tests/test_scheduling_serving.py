@@ -53,14 +53,43 @@ class KindsTests(SynchronousTestCase):
             self.assertEqual(self.serving(model), expected, model)
 
     def test_context(self) -> None:
-        """A context must hold what is needed; one of unknown size may."""
+        """A context must be known to hold what is needed."""
         self.hear("a", n_ctx=2048)
         self.hear("b", n_ctx=8192, models=("m",))
         self.hear("c")
-        needs = ((0, "abc"), (2048, "abc"), (2049, "bc"), (8192, "bc"), (8193, "c"))
+        needs = ((0, "abc"), (2048, "ab"), (2049, "b"), (8192, "b"), (8193, ""))
         for n_ctx, expected in needs:
             self.assertEqual(self.serving(None, n_ctx), expected, n_ctx)
         self.assertEqual((self.serving("m", 8192), self.serving("m", 9000)), ("b", ""))
+
+    def test_router(self) -> None:
+        """A router is not asked without a model while there is another, and ends `one_model`."""
+        self.hear("a", models=("m",))
+        self.assertTrue(self.kinds.one_model)
+        self.hear("r", models=("m",), router=True)
+        self.assertEqual((self.serving(), self.serving("m")), ("a", "ar"))
+        self.assertFalse(self.kinds.one_model)
+        self.kinds.take_out(self.upstreams["a"])
+        self.assertEqual((self.serving(), self.serving("m")), ("r", "r"))
+
+    def test_larger(self) -> None:
+        """A larger context is one that some upstream has, told by the sizes that there are."""
+        self.hear("a", n_ctx=2048, models=("m",))
+        self.hear("b", n_ctx=8192, models=("m",))
+        self.hear("c", n_ctx=32768, models=("n",))
+        self.hear("d", models=("m",))
+        for need, n_ctx, expected in (
+            (ANYTHING, 3000, Need(None, 2049)),
+            (ANYTHING, 2049, Need(None, 2049)),
+            (ANYTHING, 9000, Need(None, 8193)),
+            (ANYTHING, 32769, None),
+            (Need("m"), 3000, Need("m", 2049)),
+            (Need("m"), 9000, None),
+            (Need("n", 8193), 3000, Need("n", 8193)),
+        ):
+            self.assertEqual(self.kinds.larger(need, n_ctx), expected, (need, n_ctx))
+        self.upstreams["b"].draining = True
+        self.assertIsNone(self.kinds.larger(Need("m"), 3000))
 
     def test_few_kinds(self) -> None:
         """Those that serve the same are one kind, and have one index."""

@@ -132,6 +132,15 @@ class TakenPortTests(SynchronousTestCase):
         self.assertRegex(ended.err, re.compile(rf"\A[^\n]*{self.says}\n\Z"))
         self.assertNotIn("Traceback", ended.out)
 
+    def test_unix_socket(self) -> None:
+        """One that another process has locked is named as it was given."""
+        socket = Path(self.mktemp()).absolute()
+        Path(f"{socket}.lock").symlink_to(str(os.getpid()))
+        options = [self.words[0], f"--reverseproxy-endpoint=unix:{socket}"]
+        ended = python("-m", "paddler", "balancer", *options)
+        line = f"--reverseproxy-*: can't listen on unix:{socket}: Cannot acquire lock\n"
+        self.assertEqual((ended.code, ended.err), (1, line))
+
     def test_twistd(self) -> None:
         """twistd in the foreground says it in one line of its log."""
         ended = python(*_TWISTD, "-n", "--pidfile=", "paddler-balancer", *self.words)

@@ -16,7 +16,7 @@ from paddler.balancer.statsd import DATAGRAM, StatsdService, StatsdSettings, dat
 from paddler.errors import PaddlerError
 from paddler.scheduling.policies import IdleSlots
 from paddler.scheduling.scheduler import Scheduler
-from paddler.values import Address, Report
+from paddler.values import Address, Model, Report
 from tests.managing import lines_heard_by
 from tests.test_dialing import Resolver
 
@@ -51,6 +51,22 @@ class GaugesTests(SynchronousTestCase):
         admission = self.admission()
         names = "slots_idle slots_processing slots_total requests_buffered requests_waiting agents"
         self.assertEqual(gauges(admission), dict.fromkeys(names.split(), 0))
+
+    def test_models(self) -> None:
+        """Each model has its own, by names that StatsD can read; nobody's waiting stays at 0."""
+        admission = self.admission()
+        models = (Model("org/m:Q4 x", ("chat",)), Model("org.m_Q4 x"))
+        report = Report("one", Address("h", 1), 1.0, 1, slots_busy=0, model_details=models)
+        admission.report("one", report)
+        admission.acquire(admission.waiter(1, "chat"))
+        waiting = admission.acquire(admission.waiter(1, "chat"))
+        self.addCleanup(admission.stop)
+        waiting.addErrback(lambda failure: None)
+        told = {name: value for name, value in gauges(admission).items() if "models" in name}
+        expected = {"models.org_m_Q4_x.requests_waiting": 1, "models.org_m_Q4_x.demand": 3}
+        self.assertEqual(told, expected)
+        waiting.cancel()
+        self.assertEqual(gauges(admission)["models.org_m_Q4_x.requests_waiting"], 0)
 
     def test_load(self) -> None:
         """Slots in use, and those who wait or have waited."""

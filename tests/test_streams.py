@@ -240,7 +240,13 @@ class QueueStreamTests(StreamCase):
     def test_events(self) -> None:
         """The whole buffer at connect and at each change."""
         watching = self.watch(_QUEUE)
-        empty = {"requests_waiting": 0, "bytes_waiting": 0, "oldest_wait_seconds": 0.0, "limit": 10}
+        empty = {
+            "requests_waiting": 0,
+            "bytes_waiting": 0,
+            "oldest_wait_seconds": 0.0,
+            "limit": 10,
+            "models": {},
+        }
         self.assertEqual(watching.events(), [("snapshot", empty)])
         self.turn(1.0)
         self.assertEqual(watching.events(), [])

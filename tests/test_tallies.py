@@ -77,7 +77,10 @@ class TalliesTests(SynchronousTestCase):
     def test_retried(self) -> None:
         """By what the server did."""
         self.tallies.retried("died")
-        self.assertEqual(self.tallies.retries, {"refused": 0, "died": 1, "loading": 0, "error": 0})
+        self.tallies.retried("context")
+        self.assertEqual(
+            self.tallies.retries, {"refused": 0, "died": 1, "loading": 0, "error": 0, "context": 1}
+        )
 
     def test_gone(self) -> None:
         """The series of an agent that has gone are dropped, and no others."""

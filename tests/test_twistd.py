@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
@@ -78,6 +79,25 @@ class PrepareTests(SynchronousTestCase):
         """A root folder that lacks something ends it with a line."""
         error = self.assertRaises(SystemExit, self.prepare, _options(chroot="/nowhere"))
         self.assertIn("--chroot: got '/nowhere'", str(error.code))
+
+    def test_folder(self) -> None:
+        """So does a folder to work in that is not there, below the root where there is one."""
+        root = Path(self.mktemp()).absolute()
+        (root / "dev").mkdir(parents=True)
+        (root / "dev" / "null").touch()
+        missing = "it needs a folder that is there"
+        for twistd, says in (
+            ({"rundir": "/nowhere"}, f"--rundir: got '/nowhere'; {missing}"),
+            (
+                {"rundir": str(root), "chroot": str(root)},
+                f"--rundir: got {str(root)!r}; {missing} in {root} (--chroot)",
+            ),
+        ):
+            error = self.assertRaises(SystemExit, self.prepare, _options(**twistd))
+            self.assertEqual(error.code, says)
+        for folder in (".", "/", "/dev", "dev"):
+            self.prepare(_options(rundir=folder, chroot=str(root)))
+        self.prepare(_options(rundir=str(root)))
 
     def test_other_runners(self) -> None:
         """Without twistd, and under one that has other options, there is nothing to do."""

@@ -140,6 +140,17 @@ class HangupTests(TwistdCase):
 class RotationTests(TwistdCase):
     """SIGUSR1, by which twistd begins a new log."""
 
+    async def test_no_file(self) -> None:
+        """Where the log is no file it ends nothing, whoever sends it."""
+        logger = "--logger=twisted.logger.STDLibLogObserver"
+        for twistd, own in (([logger], []), ([], []), ([], ["--log-format=json"])):
+            words = (*twistd, *self.balancer_words(*own))
+            process = self.start(*TWISTD, "-n", "--pidfile=", *words)
+            await self.healthy()
+            process.signal(signal.SIGUSR1)
+            await self.healthy()
+            await self.stop(process)
+
     async def check(self, *words: str) -> tuple[str, str]:
         """The old log and the new one, each of which has one of two requests."""
         options = ("--access-log", "--request-buffer-size=0", *words)

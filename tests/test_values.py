@@ -110,6 +110,17 @@ class AddressTests(SynchronousTestCase):
         self.assertEqual(str(Address("a_b.example", 1)), "a_b.example:1")
         self.assertEqual(str(Address("::1", 8088, "https")), "[::1]:8088")
 
+    def test_authority(self) -> None:
+        """In a URL and in Host a scheme's own port is left out, as every client does."""
+        for address, authority in (
+            (Address("169.254.169.254", 80), "169.254.169.254"),
+            (Address("fd00::80", 80), "[fd00::80]"),
+            (Address("h", 443, "https"), "h"),
+            (Address("h", 443), "h:443"),
+            (Address("h", 8080), "h:8080"),
+        ):
+            self.assertEqual(address.authority, authority)
+
 
 class AgentIdTests(SynchronousTestCase):
     """Ids of agents."""

@@ -222,7 +222,7 @@ class HttpCallerTests(SynchronousTestCase):
             outcome = self.successResultOf(self.caller(FailingAgent(error)).call("GET", "/"))
             assert isinstance(outcome, NoAnswer)
             self.assertEqual(outcome.kind, kind, error)
-            self.assertTrue(outcome.problem, error)
+            self.assertRegex(outcome.problem, r"[^.]\Z", error)  # it stands within a sentence
 
     def test_renewed(self) -> None:
         """A kept connection is given up once a minute, so that a name may move."""

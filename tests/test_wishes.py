@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.balancer.bodies import FileBody, MemoryBody
 from paddler.balancer.wishes import Wishes, wishes, wishes_of
+from paddler.headers import RequestHeaders
 
 
 class WeightTests(SynchronousTestCase):
@@ -92,7 +93,7 @@ class FormTests(SynchronousTestCase):
         """The model that a body of that kind names."""
         for its in (MemoryBody(body), FileBody(BytesIO(body), len(body))):
             found, sent = wishes_of(
-                "/v1/audio/transcriptions", its, [(b"Content-type", kind.encode())]
+                "/v1/audio/transcriptions", its, RequestHeaders([(b"Content-type", kind.encode())])
             )
             self.assertIs(sent, its)
             self.assertEqual(found.weight, 1)

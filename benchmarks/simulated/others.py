@@ -11,7 +11,6 @@ from collections.abc import Callable
 from random import Random
 
 import attrs
-
 from simulated.running import Send
 from simulated.servers import Request
 from simulated.traffic import Traffic

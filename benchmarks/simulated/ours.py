@@ -7,6 +7,9 @@ from random import Random
 
 import attrs
 import msgspec
+from simulated.running import Send
+from simulated.servers import Request
+from simulated.traffic import Traffic
 
 from paddler.facts import Facts
 from paddler.prompts import Prompt, PromptFields, prompt_of
@@ -17,9 +20,6 @@ from paddler.scheduling.scheduler import Scheduler
 from paddler.scheduling.slots import Lease
 from paddler.scheduling.toll import Prefix
 from paddler.values import Address, Report
-from simulated.running import Send
-from simulated.servers import Request
-from simulated.traffic import Traffic
 
 __all__ = ["Ours", "idle_slots", "prefix"]
 

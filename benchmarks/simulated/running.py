@@ -9,7 +9,6 @@ from random import Random
 from typing import Any, Protocol
 
 import attrs
-
 from simulated.servers import Request, Server
 from simulated.traffic import TRAFFICS, draw
 

@@ -61,6 +61,7 @@ def report_of(settings: AgentSettings, status: LlamaStatus, now: float) -> Repor
         issues=status.issues,
         models=tuple(dict.fromkeys(names))[:4096],
         model_details=status.models,
+        router=status.router,
         version=__version__,
     )
 

@@ -186,9 +186,10 @@ class AgentOptions(PaddlerOptions):
                 f"--external-llamacpp-host: got {self['external-llamacpp-host']!r}; it needs the "
                 "address that the balancer connects to, and nobody can connect to that one"
             )
-        for side in ("local-llamacpp", "management"):
-            host = self[f"{side}-host"]
-            if self[f"{side}-scheme"] == "https" and isinstance(host, str) and "_" in host:
+        for side in ("local-llamacpp", "external-llamacpp", "management"):
+            host = self[f"{side}-host"] or self["local-llamacpp-host"]
+            scheme = self[f"{side}-scheme"] or self["local-llamacpp-scheme"]
+            if scheme == "https" and isinstance(host, str) and "_" in host:
                 raise usage.UsageError(
                     f"--{side}-host: got {host!r}; with https it needs a name "
                     "without underscores, for no certificate is valid for one with them"

@@ -34,6 +34,7 @@ class LlamaStatus:
     :param sleeping: its model is unloaded until the next request.
     :param issues: what is wrong, most important first.
     :param models: what it serves.
+    :param router: it starts a llama-server for each model that is asked for.
     """
 
     slots_total: int = 0
@@ -43,11 +44,13 @@ class LlamaStatus:
     sleeping: bool = False
     issues: tuple[Issue, ...] = ()
     models: tuple[Model, ...] = ()
+    router: bool = False
 
     @property
     def news(self) -> object:
         """What the balancer must hear at once when it differs; the rest can wait."""
-        return (self.slots_total, self.n_ctx, self.sleeping, self.issues, self.models)
+        told = self.slots_total, self.n_ctx, self.sleeping, self.issues, self.models
+        return (*told, self.router)
 
 
 def in_words(status: LlamaStatus, problem: str = "") -> str:

@@ -23,6 +23,7 @@ from paddler.agent.llamacpp import (
     read_slots,
 )
 from paddler.agent.pace import SHORTEST, SlotsPace
+from paddler.agent.router import Loadable, read_router, slots_of_all, slots_path
 from paddler.agent.status import LlamaStatus, in_words
 from paddler.calls import Call, NoAnswer
 from paddler.values import BLOCKING_ISSUES, Address, Issue, Model
@@ -47,6 +48,8 @@ class _Known:
     sampled_at: float = 0.0
     slots_due: float = 0.0
     models_due: float = 0.0
+    #: Of a router.
+    loadable: tuple[Loadable, ...] = ()
 
 
 @attrs.define(eq=False)
@@ -83,9 +86,11 @@ class LlamaWatch:
             self._forget_process()
             problem = outcome.problem if isinstance(outcome, NoAnswer) else ""
             return self._learned(self._out_of_order(health), problem)
-        if await self._ask_props():
+        may_ask = await self._ask_props()
+        models = await self._ask_models()
+        if may_ask:
             await self._ask_slots()
-        return self._learned(self._in_order(health, await self._ask_models()))
+        return self._learned(self._in_order(health, models))
 
     def move(self, address: Address, call: Call) -> None:
         """The llama-server is at another address now."""
@@ -112,15 +117,15 @@ class LlamaWatch:
         known = self._known
         known.props = props
         known.pace.seen(self._clock.seconds(), asleep=bool(props.sleeping))
-        if props.router or props.offers_slots is False:
-            # A router's /slots wants a model, and would load it.
+        if props.offers_slots is False:
             known.slots = Slots("slots_disabled")
             return False
         return not props.sleeping
 
     async def _ask_slots(self) -> None:
         known, now = self._known, self._clock.seconds()
-        can_sleep = known.props.sleeping is not None
+        # A router does not say whether its models can.
+        can_sleep = known.props.router or known.props.sleeping is not None
         wait = max(known.pace.seconds_until_due(now, can_sleep=can_sleep), known.slots_due - now)
         if wait > EARLY:
             return
@@ -128,7 +133,7 @@ class LlamaWatch:
             await deferLater(self._clock, wait)
             if can_sleep and not await self._ask_props():
                 return  # it fell asleep meanwhile
-        slots = read_slots(await self._call("GET", "/slots"))
+        slots = await self._sample()
         now = self._clock.seconds()
         known.pace.asked(now)
         if slots is None:
@@ -140,14 +145,30 @@ class LlamaWatch:
         elif slots.issue == "slots_disabled":
             known.slots_due = now + SLOTS_AGAIN
 
+    async def _sample(self) -> Slots | None:
+        """The slots, of a router's those of all models that are loaded."""
+        if not self._known.props.router:
+            return read_slots(await self._call("GET", "/slots"))
+        samples: list[Slots] = []
+        for model in self._known.loadable:
+            if model.loaded:
+                slots = read_slots(await self._call("GET", slots_path(model.id)))
+                if slots is None:
+                    return None
+                samples.append(slots)
+        return slots_of_all(samples)
+
     async def _ask_models(self) -> tuple[Model, ...]:
         known, now = self._known, self._clock.seconds()
         before = self._status.models if self._status else ()
-        if now < known.models_due:
+        if now < known.models_due and not known.props.router:
             return before
         # A router lists on /models what it could load, and loads nothing for that.
         path = "/models" if known.props.router else "/v1/models"
-        models = read_models(await self._call("GET", path))
+        outcome = await self._call("GET", path)
+        models = read_models(outcome)
+        if known.props.router:
+            known.loadable = read_router(outcome) or known.loadable
         if models is not None:
             known.models_due = now + MODELS_EVERY
             return models
@@ -170,7 +191,7 @@ class LlamaWatch:
         busy, sampled_at = health.slots_busy, None if health.slots_busy is None else now
         # Older than that, it only tells that nobody asks, for good reason.
         still = 2 * max(SHORTEST, self._interval) + EARLY
-        if slots.total and now - known.sampled_at <= still:
+        if (slots.total or props.router) and now - known.sampled_at <= still:
             busy, sampled_at = slots.busy, known.sampled_at
         if props.sleeping:
             busy = sampled_at = None
@@ -178,22 +199,26 @@ class LlamaWatch:
             slots_total=total,
             slots_busy=busy,
             sampled_at=sampled_at,
-            n_ctx=slots.n_ctx or props.n_ctx or last.n_ctx,
+            n_ctx=None if props.router else slots.n_ctx or props.n_ctx or last.n_ctx,
             sleeping=bool(props.sleeping),
             issues=tuple(sorted(dict.fromkeys(issues), key=lambda i: i not in BLOCKING_ISSUES)),
             models=models,
+            router=props.router,
         )
 
     def _totals(self, health: Health) -> Iterator[int]:
         """What was said of its number of slots, the surest first."""
         slots, props = self._known.slots, self._known.props
+        if props.router:
+            totals = [model.slots for model in self._known.loadable]
+            if slots is not None and slots.total:
+                totals.append(slots.total)
+            yield min(totals, default=0)
         if slots is not None and slots.issue in (None, "no_slots"):
             yield slots.total
         for total in (props.slots_total, health.slots_total):
             if total is not None:
                 yield total
-        if props.router:
-            yield 0
 
     def _learned(self, status: LlamaStatus, problem: str = "") -> LlamaStatus:
         """Keep a status, and log what changed."""

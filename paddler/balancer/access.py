@@ -7,8 +7,7 @@ import re
 import attrs
 from twisted.logger import Logger
 
-from paddler.balancer.accounts import Finished
-from paddler.scheduling.trust import Fault
+from paddler.balancer.accounts import Finished, Retry
 
 __all__ = ["AccessLog"]
 
@@ -48,7 +47,7 @@ class AccessLog:
             tries=request.tries,
         )
 
-    def retried(self, reason: Fault) -> None:
+    def retried(self, reason: Retry) -> None:
         """See `Ledger`; the exchange says it itself."""
 
 

@@ -9,7 +9,11 @@ import attrs
 from paddler.facts import Facts
 from paddler.scheduling.trust import Fault
 
-__all__ = ["Account", "Finished", "Ledger", "Ledgers", "Phase", "refused"]
+__all__ = ["Account", "Finished", "Ledger", "Ledgers", "Phase", "Retry", "refused"]
+
+#: Why a request was sent to another llama-server: what the first had done, or that the prompt
+#: was too long for its context.
+Retry = Fault | Literal["context"]
 
 #: Where a client was when it left: in line; at a server that had sent nothing yet; in its answer.
 Phase = Literal["waiting", "prefill", "streaming"]
@@ -88,8 +92,8 @@ class Ledger(Protocol):
     def finished(self, request: Finished) -> None:
         """One has ended."""
 
-    def retried(self, reason: Fault) -> None:
-        """One goes to another upstream, for its first did this."""
+    def retried(self, reason: Retry) -> None:
+        """One goes to another upstream, for this reason."""
 
 
 @attrs.frozen
@@ -103,7 +107,7 @@ class Ledgers:
         for ledger in self.each:
             ledger.finished(request)
 
-    def retried(self, reason: Fault) -> None:
+    def retried(self, reason: Retry) -> None:
         """See `Ledger`."""
         for ledger in self.each:
             ledger.retried(reason)

@@ -25,8 +25,7 @@ from twisted.python.failure import Failure
 from paddler.balancer.readable import Readable
 from paddler.errors import QueueFull, Stopping, WaitedTooLong
 from paddler.facts import Facts
-from paddler.prompts import Prompt
-from paddler.scheduling.lines import ANYTHING, Waiter
+from paddler.scheduling.lines import ANYTHING, Need, Waiter
 from paddler.scheduling.notes import Note
 from paddler.scheduling.outcomes import NOTHING, Grant, Outcome, Refusal
 from paddler.scheduling.slots import Lease, Upstream
@@ -54,17 +53,19 @@ class Admission(Readable):
 
     # Requests.
 
-    def waiter(self, weight: int, model: str | None = None, prompt: Prompt | None = None) -> Waiter:
+    def waiter(
+        self, weight: int, model: str | None = None, where: Upstream | None = None
+    ) -> Waiter:
         """A new request, not yet in line.
 
         :param weight: the slots that it will occupy.
         :param model: the name of the model that it wants; None: it names none.
-        :param prompt: how its prompt begins; None: nobody wants to know.
+        :param where: the upstream that it wants; None: any.
         :raises ModelNotFound: there is no such model.
         """
         now = self._clock.seconds()
         need = self._scheduler.need(model, now) if model else ANYTHING
-        return Waiter(weight, now, need, prompt)
+        return Waiter(weight, now, need if where is None else need._replace(where=where))
 
     def at_once(self, waiter: Waiter) -> Lease | None:
         """Slots for a request that need not wait; None: `acquire` has them, or an error."""
@@ -106,6 +107,29 @@ class Admission(Readable):
             self._scheduler.fault(lease.upstream, fault, cause, problem, now, lease, waiter),
         )
 
+    def larger(self, waiter: Waiter, lease: Lease, n_ctx: int) -> Need | None:
+        """What a request needs whose prompt was too long; None: no upstream has that.
+
+        :param lease: of the upstream that said so.
+        :param n_ctx: tokens that the context must hold.
+        """
+        return self._scheduler.larger(waiter, lease, n_ctx)
+
+    def largest_context(self, waiter: Waiter) -> int:
+        """Tokens that the largest context holds that can serve a request; 0: that is not known."""
+        return self._scheduler.largest_context(waiter)
+
+    def elsewhere(self, waiter: Waiter, lease: Lease, need: Need) -> Deferred[Lease]:
+        """Other slots for a request that needs more than was known, in its old place and time.
+
+        The lease ends. As `acquire`, but there is always room for it.
+        """
+        if self._stopped:
+            self.release(lease)
+            return fail(Stopping())
+        now = self._clock.seconds()
+        return self._promised(waiter, self._scheduler.elsewhere(waiter, lease, need, now))
+
     def _promised(self, waiter: Waiter, outcome: Outcome) -> Deferred[Lease]:
         """The lease of a waiter that has just come into line: here already, or to come."""
         grants = outcome.grants
@@ -125,7 +149,9 @@ class Admission(Readable):
 
         :param facts: what its answer said.
         """
-        self._carry_out(self._scheduler.release(lease, self._clock.seconds(), facts))
+        outcome = self._scheduler.release(lease, self._clock.seconds(), facts)
+        if outcome is not NOTHING:
+            self._carry_out(outcome)
 
     def fault(
         self,
@@ -152,10 +178,6 @@ class Admission(Readable):
     def abandon(self, lease: Lease) -> None:
         """The request's client has gone; its slots are busy until a sample says otherwise."""
         self._carry_out(self._scheduler.abandon(lease, self._clock.seconds()))
-
-    def no_room_for_body(self) -> QueueFull:
-        """The error for a request whose body the buffer has no room for."""
-        return QueueFull(self.bodies.limit or 0, self._scheduler.retry_after(), "bytes")
 
     def any_healthy(self, model: str | None = None) -> Upstream | None:
         """An upstream for a request that needs no slot; None: no healthy one is known.

@@ -8,6 +8,7 @@ from twisted.web.http import Request
 from paddler.errors import (
     AdminEndpointDisabled,
     BodyTooLarge,
+    ContextExceeded,
     HeadTooLarge,
     MalformedReport,
     MalformedRequest,
@@ -44,6 +45,7 @@ JSON = (b"Content-Type", b"application/json")
 STATUS: dict[type[PaddlerError], tuple[int, str]] = {
     AdminEndpointDisabled: (403, "admin_endpoint_disabled"),
     BodyTooLarge: (413, "too_large"),
+    ContextExceeded: (400, "exceed_context_size_error"),
     HeadTooLarge: (431, "headers_too_large"),
     MalformedReport: (400, "malformed_report"),
     MalformedRequest: (400, "malformed_request"),
@@ -71,9 +73,13 @@ def status_of(error: PaddlerError) -> tuple[int, str]:
     raise LookupError(f"no answer is laid down for {type(error).__name__}")
 
 
-def error_body(code: int, word: str, message: str) -> bytes:
-    """An error in llama-server's own shape."""
-    return msgspec.json.encode({"error": {"code": code, "message": message, "type": word}})
+def error_body(code: int, word: str, message: str, **more: int) -> bytes:
+    """An error in llama-server's own shape.
+
+    :param more: what some of its errors say beside that.
+    """
+    error = {"code": code, "message": message, "type": word, **more}
+    return msgspec.json.encode({"error": error})
 
 
 #: What a mistake of ours is answered with.
@@ -96,7 +102,10 @@ def error_answer(error: PaddlerError) -> tuple[int, list[tuple[bytes, bytes]], b
     if isinstance(error, (QueueFull, WaitedTooLong)):
         # When to ask again, where that is known.
         more.append((b"Retry-After", b"%d" % error.retry_after))
-    return code, more, error_body(code, word, str(error))
+    told = {}
+    if isinstance(error, ContextExceeded):
+        told = {"n_prompt_tokens": error.tokens, "n_ctx": error.n_ctx}
+    return code, more, error_body(code, word, str(error), **told)
 
 
 def send_error(request: Request, error: PaddlerError) -> None:

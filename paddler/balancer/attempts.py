@@ -2,8 +2,8 @@
 
 Of an answer at most its end is read: bytes pass as they come, no faster than the client takes
 them. Its head is held until the first byte of its body, so that a server that dies while it
-evaluates the prompt can still be replaced. Only a short error of the server's own is held
-whole, for it may say that the model is still loading.
+evaluates the prompt can still be replaced. Only a short error is held whole, for it may say that
+the model is still loading, or that the prompt is too long for this server's context.
 """
 
 from __future__ import annotations
@@ -133,9 +133,9 @@ class Attempt:
             return
         self._head = head
         self.code = head.code
-        if head.code >= 500:
+        if head.code >= 500 or head.code == 400:
             self._held = b""
-        if head.code >= 500 or not head.chunked:
+        if self._held is not None or not head.chunked:
             self.takes_frames = False
         self._last_byte_at = self._clock.seconds()
 

@@ -20,7 +20,7 @@ from paddler.balancer.accounts import refused
 from paddler.balancer.answers import JSON, error_answer
 from paddler.balancer.plain import PlainRequest
 from paddler.errors import HeadTooLarge, MalformedRequest, PaddlerError
-from paddler.headers import pairs_of, request_id
+from paddler.headers import RequestHeaders, pairs_of
 
 if TYPE_CHECKING:
     from paddler.balancer.sites import ConnectionSite
@@ -146,7 +146,7 @@ class Channel(HTTPChannel):
         code, more, body = error_answer(error)
         # While a head or a body comes twisted.web keeps the request line here.
         coming = hasattr(self, "_command")
-        its_id = request_id(pairs_of(self.requests[-1].requestHeaders) if coming else ())
+        its_id = RequestHeaders(pairs_of(self.requests[-1].requestHeaders) if coming else ()).its_id
         pairs = [(b"X-Request-Id", its_id), JSON, (b"Content-Length", b"%d" % len(body))]
         pairs += [(b"Connection", b"close"), *more]
         head = [b"HTTP/1.1 %d %b" % (code, HTTPStatus(code).phrase.encode())]

@@ -39,6 +39,8 @@ class Ending:
     #: Its client has gone.
     client_left: bool = attrs.field(default=False, init=False)
     _waiting: Deferred[Lease] | None = attrs.field(default=None, init=False)
+    #: The conversation that it belongs to, as its client calls it.
+    _conversation: bytes | None = attrs.field(default=None, init=False)
     _lease: Lease | None = attrs.field(default=None, init=False)
     _attempt: Attempt | None = attrs.field(default=None, init=False)
     _over: bool = attrs.field(default=False, init=False)
@@ -58,8 +60,9 @@ class Ending:
             waiting.cancel()
         attempt = self._abort()
         if lease is not None:
-            if self.client_left and attempt is not None and not attempt.tokens_flowing:
-                # llama-server may not have noticed.
+            goes_on = self._conversation is not None
+            if self.client_left and attempt is not None and (goes_on or not attempt.tokens_flowing):
+                # llama-server may not have noticed, or does not mind.
                 self._common.admission.abandon(lease)
             else:
                 self._common.admission.release(lease)

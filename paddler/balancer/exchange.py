@@ -20,14 +20,22 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from paddler.balancer.accounts import Retry
 from paddler.balancer.attempts import Attempt
+from paddler.balancer.conversations import asked_for, no_stream
 from paddler.balancer.ending import Ending
-from paddler.balancer.faults import fault_in_answer, fault_of
-from paddler.balancer.requests import Destination, Target, destination, named_in, target_of
+from paddler.balancer.faults import context_exceeded, fault_in_answer, fault_of
+from paddler.balancer.requests import LOOKUP, Destination, Target, destination, named_in, target_of
 from paddler.balancer.wishes import wishes_of
-from paddler.errors import NoUpstream, PaddlerError, Stopping, UpstreamFailed, UpstreamTruncated
+from paddler.errors import (
+    ContextExceeded,
+    NoUpstream,
+    PaddlerError,
+    Stopping,
+    UpstreamFailed,
+    UpstreamTruncated,
+)
 from paddler.facts import TAIL, facts_in
-from paddler.headers import cross_origin, forwarded
 from paddler.scheduling.lines import Waiter
 from paddler.scheduling.slots import Lease, Upstream
 from paddler.scheduling.trust import Fault
@@ -49,6 +57,8 @@ class Exchange(Ending):
     _model: str | None = attrs.field(default=None, init=False)
     _body: Any = attrs.field(default=None, init=False)
     _waiter: Waiter | None = attrs.field(default=None, init=False)
+    #: It is for one upstream and no other.
+    _sticks: bool = attrs.field(default=False, init=False)
     _tries: int = attrs.field(default=0, init=False)
 
     def begin(self) -> None:
@@ -60,9 +70,10 @@ class Exchange(Ending):
                 raise Stopping()
             if goes_to is Destination.SLOT or goes_to is Destination.ANY:
                 self._begin_at(target, goes_to)
+            elif goes_to is Destination.STREAM:
+                self._begin_at_stream(target)
             else:
-                code, body = self._common.own_answer(goes_to, target)
-                self._end_with(code, body, *cross_origin(self.request.pairs))
+                self._end_with_own(*self._common.own_answer(goes_to, target))
         except PaddlerError as error:
             self._fail(error)
         except Exception:  # the owner of all that happens to a request
@@ -71,20 +82,52 @@ class Exchange(Ending):
     def _begin_at(self, target: Target, goes_to: Destination) -> None:
         """Serve it at an upstream."""
         self._target = target.sent
-        prompts = self._common.ways.prompts
-        wishes, self._body = wishes_of(target.path, self.request.body, self.request.pairs, prompts)
+        wishes, self._body = wishes_of(
+            target.path, self.request.body, self.request.headers, self._common.ways.prompts
+        )
         if goes_to is Destination.ANY:
             self._model = wishes.model or named_in(target)
-            self._send_to_any()
-            return
-        admission = self._common.admission
-        self._waiter = waiter = admission.waiter(*wishes)
+            if target.path == LOOKUP:
+                has_one = self._common.has_one_of(asked_for(self._body.read()))
+                if has_one is not None:
+                    return self._send(has_one)
+            return self._send_to_any()
+        admission, where = self._common.admission, None
+        self._conversation = self._common.conversation_of(self.request.headers)
+        if self._conversation is not None:
+            where = self._common.has_stream(self._conversation)
+        self._waiter = waiter = admission.waiter(wishes.weight, wishes.model, where)
+        waiter.prompt = wishes.prompt
         self.account.waits(waiter.arrived_at)
         lease = admission.at_once(waiter)
         if lease is not None:
             self._granted(lease)
         else:
             self._wait(admission.acquire(waiter))
+
+    def _begin_at_stream(self, target: Target) -> None:
+        """Take up a conversation's stream again, or stop it."""
+        self._target = target.sent
+        self._body = self.request.body
+        conversation = named_in(target, "conv_id")
+        if not conversation:
+            # llama-server says best itself what is missing.
+            self._send_to_any()
+            return
+        upstream = self._common.has_stream(conversation.encode())
+        if upstream is not None:
+            self._sticks = True
+            self._send(upstream)
+        else:
+            self._end_with_own(*no_stream(self.request.method))
+
+    def _end_with_own(self, code: int, body: bytes, counts: bool = True) -> None:
+        """The balancer knows the answer by itself.
+
+        :param counts: it is told to whoever counts requests.
+        """
+        self.account.code = code if counts else 0
+        self._end_with(code, body, *self.request.headers.cross_origin())
 
     # Waiting.
 
@@ -126,14 +169,16 @@ class Exchange(Ending):
         )
         self._attempt = attempt
         common.running.add(attempt)
-        headers = forwarded(
-            request.pairs,
+        headers = request.headers.forwarded(
             request.client_host,
             b"https" if request.secure else b"http",
             upstream.address,
             common.ways.rewrite_host,
-            request.its_id,
         )
+        if self._conversation is not None:
+            headers.append((b"X-Conversation-Id", self._conversation))
+            now = common.clock.seconds()
+            common.conversations.goes_to(self._conversation, upstream.address, now)
         attempt.begin(common.hop, self._target, headers, self._body)
 
     def answer_began(self, attempt: Attempt) -> None:
@@ -163,6 +208,9 @@ class Exchange(Ending):
         """See `Owner`."""
         self._common.running.discard(attempt)
         self._attempt = None
+        exceeded = context_exceeded(attempt.code, body)
+        if exceeded is not None and self._goes_to_larger(exceeded):
+            return
         where = str(attempt.upstream.address)
         fault = fault_in_answer(attempt.code, body, attempt.seconds, self._body)
         if fault == "loading":
@@ -179,18 +227,49 @@ class Exchange(Ending):
             self._blame(attempt.upstream, fault, cause, problem)
         self._end()
 
+    def _goes_to_larger(self, exceeded: ContextExceeded) -> bool:
+        """A prompt was too long for a server: find one with a larger context, if there is one.
+
+        Where that is too small as well the client is told of the largest.
+
+        :param exceeded: what the server said.
+        :returns: whether that was all.
+        """
+        lease, waiter, admission = self._lease, self._waiter, self._common.admission
+        if lease is None or waiter is None:
+            return False
+        need = admission.larger(waiter, lease, exceeded.wanted)
+        if need is None:
+            largest = admission.largest_context(waiter)
+            if not exceeded.n_ctx < largest < exceeded.wanted:
+                return False
+            self._release()
+            self._fail(ContextExceeded(exceeded.tokens, largest))
+            return True
+        self._lease = None
+        self._goes_back("context")
+        self._wait(admission.elsewhere(waiter, lease, need))
+        return True
+
+    def _goes_back(self, reason: Retry) -> None:
+        """It goes back to its place in line."""
+        self._common.ledger.retried(reason)
+        self.account.taken_back()
+        self.request.hold_again()
+        self.account.waits(self._common.clock.seconds())
+
     def _failed(self, attempt: Attempt, fault: Fault, problem: str, error: UpstreamFailed) -> None:
         """An attempt went wrong: make another, if there may be one."""
         upstream, cause = attempt.upstream, self._body.fingerprint
-        if not self._may_try_again(fault, error):
+        if self._sticks or not self._may_try_again(fault, error):
             self._blame(upstream, fault, cause, problem)
             self._fail(error)
             return
         self._log.info("{problem}; the request goes to another", problem=problem)
-        self._common.ledger.retried(fault)
-        self.account.taken_back()
         lease, self._lease = self._lease, None
         if lease is None:
+            self._common.ledger.retried(fault)
+            self.account.taken_back()
             self._blame(upstream, fault, cause, problem)
             try:
                 self._send_to_any()
@@ -198,8 +277,7 @@ class Exchange(Ending):
                 self._fail(nobody)
             return
         assert self._waiter is not None
-        self.request.hold_again()
-        self.account.waits(self._common.clock.seconds())
+        self._goes_back(fault)
         self._wait(self._common.admission.again(self._waiter, lease, fault, cause, problem))
 
     def _may_try_again(self, fault: Fault, error: UpstreamFailed) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -14,10 +15,13 @@ from paddler.balancer.accounts import Account, Ledger, Ledgers
 from paddler.balancer.admission import Admission
 from paddler.balancer.answers import error_body
 from paddler.balancer.catalogue import model_json, models_json
+from paddler.balancer.conversations import Conversations, fits
 from paddler.balancer.doubts import Patience, Running
 from paddler.balancer.ending import Ending
 from paddler.balancer.exchange import Exchange
 from paddler.balancer.requests import MODEL, Destination, Doors, Target
+from paddler.headers import CONVERSATION, RequestHeaders
+from paddler.scheduling.slots import Upstream
 
 __all__ = ["Exchanges", "Ways"]
 
@@ -59,6 +63,7 @@ class Exchanges:
     running: Running = attrs.field(init=False)
     #: Nothing new is taken.
     stopping: bool = attrs.field(default=False, init=False)
+    conversations: Conversations = attrs.field(factory=Conversations, init=False)
     _under_way: set[Ending] = attrs.field(factory=set, init=False)
     _idle: list[Deferred[None]] = attrs.field(factory=list, init=False)
 
@@ -72,7 +77,7 @@ class Exchanges:
         :param request: an `IClientRequest`.
         """
         account = Account(
-            request_id=request.its_id.decode(),
+            request_id=request.headers.its_id.decode(),
             method=request.method.decode("latin-1"),
             path=request.uri.partition(b"?")[0].decode("latin-1"),
             arrived_at=self.clock.seconds(),
@@ -108,15 +113,29 @@ class Exchanges:
         for exchange in list(self._under_way):
             exchange.cut()
 
-    def own_answer(self, asked: Destination, target: Target) -> tuple[int, bytes]:
-        """What the balancer answers by itself: a status and a body."""
+    def conversation_of(self, headers: RequestHeaders) -> bytes | None:
+        """The conversation that a request belongs to; None: to none."""
+        given = headers.others.get(CONVERSATION)
+        return given[0] if given is not None and fits(given[0]) else None
+
+    def has_stream(self, conversation: bytes) -> Upstream | None:
+        """The upstream that has a conversation's stream; None: that is not known."""
+        address = self.conversations.where(conversation, self.clock.seconds())
+        return None if address is None else self.admission.at(address)
+
+    def has_one_of(self, conversations: Iterable[bytes]) -> Upstream | None:
+        """The upstream that has the stream of the first of these that has one."""
+        return next(filter(None, map(self.has_stream, conversations)), None)
+
+    def own_answer(self, asked: Destination, target: Target) -> tuple[int, bytes, bool]:
+        """What the balancer answers by itself: a status, a body, and whether it counts."""
         if asked is Destination.HEALTH:
-            return self._health(target)
+            return *self._health(target), False
         models = self.admission.models()
         if target.path.startswith(MODEL):
             name = target.path.removeprefix(MODEL).encode("latin-1").decode("utf-8", "replace")
-            return model_json(models, name)
-        return 200, models_json(models)
+            return *model_json(models, name), True
+        return 200, models_json(models), True
 
     def _health(self, target: Target) -> tuple[int, bytes]:
         """The fleet's health, in the shape of llama-server's."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from paddler.errors import UpstreamFailed, UpstreamRefused
+from paddler.errors import ContextExceeded, UpstreamFailed, UpstreamRefused
 from paddler.scheduling.trust import Fault
 
-__all__ = ["fault_in_answer", "fault_of"]
+__all__ = ["context_exceeded", "fault_in_answer", "fault_of"]
 
 #: Seconds within which an error came too fast for any work to be done.
 FAST = 0.1
@@ -17,6 +17,31 @@ FAST = 0.1
 _REQUESTS_OWN = (501,)
 _CONTEXT_EXCEEDED = b"Context size has been exceeded"
 _LOADING = b"loading model"
+_EXCEEDED = b"exceed_context_size_error"
+
+
+class _Exceeded(msgspec.Struct):
+    type: Literal["exceed_context_size_error"]
+    n_prompt_tokens: int
+    n_ctx: int
+
+
+class _ExceededBody(msgspec.Struct):
+    error: _Exceeded
+
+
+def context_exceeded(code: int, answer: bytes) -> ContextExceeded | None:
+    """What an answer says of a prompt that was too long; None: that was not what was wrong.
+
+    :param answer: its body.
+    """
+    if code != 400 or _EXCEEDED not in answer:
+        return None
+    try:
+        error = msgspec.json.decode(answer, type=_ExceededBody).error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return ContextExceeded(error.n_prompt_tokens, error.n_ctx)
 
 
 def fault_of(error: UpstreamFailed) -> Fault:

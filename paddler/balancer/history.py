@@ -13,10 +13,9 @@ import attrs
 import msgspec
 from twisted.internet.interfaces import IReactorTime
 
-from paddler.balancer.accounts import Finished
+from paddler.balancer.accounts import Finished, Retry
 from paddler.balancer.admission import Admission
 from paddler.balancer.ticks import Ticks
-from paddler.scheduling.trust import Fault
 
 __all__ = ["POINTS", "STEP", "Durations", "History", "HistoryService", "Point"]
 
@@ -134,7 +133,7 @@ class History:
         elif request.waited is not None and request.first_byte is not None:
             growing.first_bytes.add(request.first_byte)
 
-    def retried(self, reason: Fault) -> None:
+    def retried(self, reason: Retry) -> None:
         """See `Ledger`; the request has not ended."""
 
     def look(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from urllib.parse import parse_qsl
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -134,7 +135,7 @@ class _Management:
             (*_API, b"balancer"): _reading(lambda: self._balancer().to_json()),
             (*_API, b"buffered_requests"): _reading(lambda: queue_json(admission)),
             (*_API, b"buffered_requests", b"stream"): _showing(self._streams.queue.watch),
-            (*_API, b"demand"): _reading(lambda: demand_json(admission)),
+            (*_API, b"demand"): _showing(self._demand),
             (*_API, b"history"): _reading(self._history.to_json),
         }
 
@@ -150,6 +151,11 @@ class _Management:
         self._refusals.accepted(_sender(request), agent_id)
         # The agent looks at its slots more often while some are in use.
         send_json(request, b'{"status":"ok","slots_in_use":%d}' % in_use)
+
+    def _demand(self, request: Request) -> None:
+        query = request.uri.partition(b"?")[2].decode("latin-1")
+        model = dict(parse_qsl(query, encoding="utf-8")).get("model")
+        send_json(request, demand_json(self._admission, model))
 
     def _leave(self, request: Request, raw_id: bytes) -> None:
         self._admission.leave(_agent_id(raw_id))

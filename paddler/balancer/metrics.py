@@ -171,11 +171,19 @@ def _of_fleet(admission: Admission, states: Mapping[str, State]) -> Iterator[Met
     yield UntypedMetricFamily("paddler_slots_total", "Slots of all agents.", fleet.slots_total)
     yield gauge("paddler_slots_idle", "Slots that can be granted now.", fleet.slots_idle)
     yield gauge("paddler_slots_processing", "Slots in use, by whomever.", fleet.slots_processing)
-    yield gauge("paddler_requests_waiting", "Requests in the buffer.", fleet.requests_waiting)
-    yield gauge(
+    loads = admission.demands()
+    yield _by_model(
+        "paddler_requests_waiting",
+        "Requests in the buffer: in all without a label, and by the model that they wait for.",
+        fleet.requests_waiting,
+        {model: load.requests_waiting for model, load in loads.items()},
+    )
+    yield _by_model(
         "paddler_demand",
-        "Slots that would be in use if no request had to wait.",
+        "Slots that would be in use if no request had to wait: in all without a label, and by "
+        "model.",
         fleet.slots_processing + fleet.requests_waiting,
+        {model: load.demand for model, load in loads.items()},
     )
     yield gauge(
         "paddler_oldest_wait_seconds",
@@ -192,6 +200,14 @@ def _of_fleet(admission: Admission, states: Mapping[str, State]) -> Iterator[Met
     for state in get_args(State):
         upstreams.add_metric((state,), counts[state])
     yield upstreams
+
+
+def _by_model(name: str, documentation: str, total: int, models: Mapping[str, int]) -> Metric:
+    """A gauge in all, and for each model."""
+    family = GaugeMetricFamily(name, documentation, total)
+    for model, value in models.items():
+        family.add_sample(name, {"model": model}, value)
+    return family
 
 
 def _of_requests(tallies: Tallies) -> Iterator[Metric]:

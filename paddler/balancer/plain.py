@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from paddler.balancer.bodies import FileBody, content_file
 from paddler.errors import BodyTooLarge, MalformedRequest, PaddlerError
-from paddler.headers import AGENT, Pairs, pairs_of, request_id
+from paddler.headers import AGENT, Pairs, RequestHeaders, pairs_of
 from paddler.interfaces import Head, IClientRequest
 
 if TYPE_CHECKING:
@@ -79,14 +79,9 @@ class PlainRequest(Request):
     # What a proxy needs of it.
 
     @cached_property
-    def its_id(self) -> bytes:
+    def headers(self) -> RequestHeaders:
         """See `IClientRequest`."""
-        return request_id(self.pairs)
-
-    @cached_property
-    def pairs(self) -> Pairs:
-        """See `IClientRequest`."""
-        return pairs_of(self.requestHeaders)
+        return RequestHeaders(pairs_of(self.requestHeaders))
 
     @property
     def body(self) -> FileBody:

@@ -255,10 +255,11 @@ class _Port:
         error = failures[0].value
         where, reason = self._described, error
         if isinstance(error, CannotListenError):
-            where = f"{error.interface}:{error.port}" if error.interface else str(error.port)
+            if isinstance(error.port, int):
+                where = f"{error.interface}:{error.port}" if error.interface else str(error.port)
             reason = getattr(error.socketError, "strerror", None) or error.socketError
-        # Short: twistd cuts what a daemon could not start for at 100 bytes.
-        raise CannotStart(f"--{self._site.name}-…: can't listen on {where}: {reason}")
+        # Short and ASCII: of what a daemon could not start for twistd shows 98 bytes, as a repr.
+        raise CannotStart(f"--{self._site.name}-*: can't listen on {where}: {reason}")
 
     def stop(self) -> Deferred[None]:
         """Listen no more; connections that were made go on."""

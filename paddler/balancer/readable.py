@@ -6,9 +6,12 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from paddler.balancer.limits import BodyBudget
+from paddler.errors import QueueFull
+from paddler.scheduling.demand import ModelDemand
 from paddler.scheduling.scheduler import Scheduler
-from paddler.scheduling.slots import State
+from paddler.scheduling.slots import State, Upstream
 from paddler.scheduling.views import AgentView, FleetView, ModelView, QueueView
+from paddler.values import Address
 
 __all__ = ["Readable"]
 
@@ -32,9 +35,25 @@ class Readable:
         """All agents."""
         return self._scheduler.agents()
 
+    def at(self, address: Address) -> Upstream | None:
+        """The upstream at an address, if it has an agent that is heard."""
+        return self._scheduler.at(address)
+
     def models(self) -> tuple[ModelView, ...]:
         """All models."""
         return self._scheduler.models()
+
+    def demand(self, model: str) -> ModelDemand:
+        """The load of what a model's name stands for, be it known or not."""
+        return self._scheduler.demand(model)
+
+    def demands(self) -> dict[str, ModelDemand]:
+        """The load of each model that is known, by its id."""
+        return self._scheduler.demands()
+
+    def waited(self, since: float | None) -> float:
+        """How long somebody has waited who came then; 0: nobody did."""
+        return 0.0 if since is None else max(0.0, self._clock.seconds() - since)
 
     def fleet(self) -> FleetView:
         """All agents together."""
@@ -57,3 +76,7 @@ class Readable:
         """The buffer."""
         view = self._scheduler.queue(self._clock.seconds())
         return attrs.evolve(view, bytes_waiting=self.bodies.used)
+
+    def no_room_for_body(self) -> QueueFull:
+        """The error for a request whose body the buffer has no room for."""
+        return QueueFull(self.bodies.limit or 0, self._scheduler.retry_after(), "bytes")

@@ -70,8 +70,24 @@ def queue_json(admission: Admission) -> bytes:
     return _encode(admission.queue())
 
 
-def demand_json(admission: Admission) -> bytes:
-    """The load."""
+def demand_json(admission: Admission, model: str | None = None) -> bytes:
+    """The load.
+
+    :param model: of what that name stands for; None: of all.
+    """
+    if model is not None:
+        load = admission.demand(model)
+        return _encode(
+            DemandView(
+                slots_total=load.slots_total,
+                slots_processing=load.slots_processing,
+                slots_idle=load.slots_idle,
+                requests_waiting=load.requests_waiting,
+                demand=load.demand,
+                oldest_wait_seconds=admission.waited(load.first_came),
+                agents=load.agents,
+            )
+        )
     fleet, queue = admission.fleet(), admission.queue()
     view = DemandView(
         slots_total=fleet.slots_total,

@@ -19,6 +19,7 @@ __all__ = [
     "SLOT_PATHS",
     "Destination",
     "Doors",
+    "LOOKUP",
     "MODEL",
     "Target",
     "destination",
@@ -40,10 +41,13 @@ _OTHERS = frozenset(
         "/audio/transcriptions",
     )
 )
-_WITHOUT_SLOT = frozenset(("/tokenize", "/detokenize", "/apply-template"))
+#: Tells which of some conversations have streams.
+LOOKUP = "/v1/streams/lookup"
+_WITHOUT_SLOT = frozenset(("/tokenize", "/detokenize", "/apply-template", LOOKUP))
 _WITHOUT_SLOT_ENDINGS = ("/input_tokens", "/count_tokens")
 _HEALTH = frozenset(("/health", "/v1/health"))
 _MODELS = frozenset(("/models", "/v1/models"))
+_STREAM = "/v1/stream"
 #: Before the name of one model.
 MODEL = "/v1/models/"
 _ADMIN = frozenset(("/metrics", "/lora-adapters", "/tools", "/cors-proxy"))
@@ -58,6 +62,7 @@ class Destination(Enum):
     ANY = "to any healthy upstream"
     HEALTH = "nowhere: the balancer answers"
     MODELS = "nowhere: the balancer knows all models"
+    STREAM = "to the upstream that has a conversation's stream"
 
 
 @attrs.frozen
@@ -117,12 +122,12 @@ def target_of(uri: bytes) -> Target:
     return Target("/" + posixpath.normpath(raw).lstrip("/"), sent)
 
 
-def named_in(target: Target) -> str | None:
-    """The model that a request target names, as a router-mode llama-server reads it."""
+def named_in(target: Target, parameter: str = "model") -> str | None:
+    """What a request target's query names: the model, as a router-mode llama-server reads it."""
     query = target.sent.partition(b"?")[2]
-    if b"model=" not in query:
+    if b"%b=" % parameter.encode() not in query:
         return None
-    return dict(parse_qsl(query.decode("latin-1"), encoding="utf-8")).get("model")
+    return dict(parse_qsl(query.decode("latin-1"), encoding="utf-8")).get(parameter)
 
 
 def destination(method: bytes, path: str, doors: Doors) -> Destination:
@@ -140,6 +145,8 @@ def destination(method: bytes, path: str, doors: Doors) -> Destination:
         path in _ADMIN or path.startswith(_ADMIN_BELOW) or (posts and path == "/props")
     ):
         raise AdminEndpointDisabled(path)
+    if path == _STREAM and method in (b"GET", b"HEAD", b"DELETE"):
+        return Destination.STREAM
     if method in (b"GET", b"HEAD"):
         if path in _HEALTH:
             return Destination.HEALTH

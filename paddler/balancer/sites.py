@@ -93,6 +93,10 @@ class ConnectionSite(Site):
         now: float = self.reactor.seconds()
         return now
 
+    def acceptableProtocols(self) -> list[bytes]:
+        """What TLS may agree on; Twisted offers HTTP/2 as soon as somebody has installed h2."""
+        return [b"http/1.1"]
+
     def log(self, request: Request) -> None:
         """Write nothing."""
 

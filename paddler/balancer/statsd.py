@@ -6,6 +6,7 @@ that goes wrong here reaches a request.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -23,6 +24,8 @@ __all__ = ["StatsdService", "StatsdSettings", "datagrams", "gauges"]
 
 #: Bytes of a datagram: what fits into one packet of an Ethernet, with room for tunnels.
 DATAGRAM = 1432
+#: What a part of a gauge's name may not hold: dots part it, the others end it.
+_ODD = re.compile(r"[^A-Za-z0-9_-]+")
 #: Seconds after which the host's name is looked up again.
 LOOK_UP_EVERY = 10.0
 #: Seconds that the first look-up may hold up the last report.
@@ -59,8 +62,16 @@ def datagrams(prefix: str, gauges: Mapping[str, int]) -> Iterator[bytes]:
 
 
 def gauges(admission: Admission) -> dict[str, int]:
-    """What is reported; `requests_buffered` counts from one call to the next."""
+    """What is reported; `requests_buffered` counts from one call to the next.
+
+    Of models with one name, once what StatsD can't read is replaced, the sum.
+    """
     fleet = admission.fleet()
+    by_model: dict[str, int] = {}
+    for model, load in admission.demands().items():
+        name = _ODD.sub("_", model)
+        for word, value in (("requests_waiting", load.requests_waiting), ("demand", load.demand)):
+            by_model[f"models.{name}.{word}"] = by_model.get(f"models.{name}.{word}", 0) + value
     return {
         "slots_idle": fleet.slots_idle,
         "slots_processing": fleet.slots_processing,
@@ -68,6 +79,7 @@ def gauges(admission: Admission) -> dict[str, int]:
         "requests_buffered": admission.count_buffered(),
         "requests_waiting": fleet.requests_waiting,
         "agents": fleet.agents,
+        **by_model,
     }
 
 

@@ -12,7 +12,7 @@ from typing import get_args
 
 import attrs
 
-from paddler.balancer.accounts import Finished, Phase
+from paddler.balancer.accounts import Finished, Phase, Retry
 from paddler.scheduling.trust import Fault
 
 __all__ = ["BOUNDS", "Histogram", "Tallies"]
@@ -53,8 +53,8 @@ class Tallies:
     requests: dict[tuple[str, str], int] = attrs.field(factory=dict, init=False)
     #: Tokens of prompts by the agent's name: evaluated, and found in its server's cache.
     prompts: dict[str, tuple[int, int]] = attrs.field(factory=dict, init=False)
-    retries: dict[Fault, int] = attrs.field(
-        factory=lambda: dict.fromkeys(get_args(Fault), 0), init=False
+    retries: dict[Retry, int] = attrs.field(
+        factory=lambda: dict.fromkeys((*get_args(Fault), "context"), 0), init=False
     )
     disconnects: dict[Phase, int] = attrs.field(
         factory=lambda: dict.fromkeys(get_args(Phase), 0), init=False
@@ -90,7 +90,7 @@ class Tallies:
             if request.first_byte is not None and request.good:
                 self.first_byte.observe(request.first_byte)
 
-    def retried(self, reason: Fault) -> None:
+    def retried(self, reason: Retry) -> None:
         """See `Ledger`."""
         self.retries[reason] += 1
 

@@ -43,7 +43,7 @@ from paddler.errors import (
     UpstreamRefused,
     UpstreamTimedOut,
 )
-from paddler.headers import Pairs, end_to_end, pairs_of
+from paddler.headers import AnswerHeaders, Pairs, pairs_of
 from paddler.interfaces import Head, ICall, IUpstreamHop
 from paddler.values import Address
 
@@ -186,14 +186,10 @@ class _Call(Protocol):
         if receiver is None:
             self._line.cut()
             return
-        unknown = response.length is UNKNOWN_LENGTH
+        length = None if response.length is UNKNOWN_LENGTH else response.length
+        headers = AnswerHeaders(pairs_of(response.headers))
         receiver.head_received(
-            Head(
-                response.code,
-                response.phrase,
-                end_to_end(pairs_of(response.headers)),
-                None if unknown else response.length,
-            )
+            Head(response.code, response.phrase, headers.passing, length, streams=headers.streams)
         )
         if self._receiver is not None:
             response.deliverBody(self)

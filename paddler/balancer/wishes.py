@@ -13,8 +13,8 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 
 from paddler.balancer.bodies import BOM
 from paddler.balancer.shortening import shortened
-from paddler.headers import Pairs, values
-from paddler.prompts import MAY_SAY_SESSION, Prompt, PromptFields, prompt_of
+from paddler.headers import SESSION, RequestHeaders
+from paddler.prompts import Prompt, PromptFields, prompt_of
 
 __all__ = ["Wishes", "wishes", "wishes_of"]
 
@@ -88,7 +88,9 @@ def wishes(
     return Wishes(_weight(path, fields), _text(fields.model), prompt), body
 
 
-def wishes_of(path: str, body: Any, headers: Pairs, prompts: bool = False) -> tuple[Wishes, Any]:
+def wishes_of(
+    path: str, body: Any, headers: RequestHeaders, prompts: bool = False
+) -> tuple[Wishes, Any]:
     """`wishes` for an `IBody`, which is not read where it can't matter.
 
     :param headers: tell of a form, which audio comes in; it may name its model too.
@@ -96,7 +98,7 @@ def wishes_of(path: str, body: Any, headers: Pairs, prompts: bool = False) -> tu
     if not body.may_be_json_object():
         return Wishes(1, _model_in_form(body, headers)), body
     read = body.read()
-    named = values(headers, MAY_SAY_SESSION) if prompts else ()
+    named = headers.others.get(SESSION) if prompts else None
     found, sent = wishes(path, read, prompts, named[0] if named else None)
     return found, body if sent is read else body.replaced(sent)
 
@@ -152,9 +154,9 @@ def _items(raw: msgspec.Raw | msgspec.UnsetType) -> int:
     return max(1, len(_list_decoder.decode(raw)))
 
 
-def _model_in_form(body: Any, headers: Pairs) -> str | None:
+def _model_in_form(body: Any, headers: RequestHeaders) -> str | None:
     """The model that a form names; None where it names none, or is no form."""
-    kinds = values(headers, b"content-type")
+    kinds = headers.others.get(b"content-type")
     kind, options = parse_options_header(kinds[0].decode("latin-1")) if kinds else ("", {})
     if kind != "multipart/form-data" or not options.get("boundary"):
         return None

@@ -66,14 +66,6 @@ class Fleet:
         """The upstream at an address, also a forgotten one that has leases."""
         return self._by_address.get(_key(address))
 
-    def in_use(self, agent_id: str) -> int:
-        """Slots that clients of ours have in use at an agent's llama-server, or may have.
-
-        0 when nobody has that id, or has it no more.
-        """
-        upstream = self._by_agent.get(agent_id)
-        return 0 if upstream is None else upstream.in_flight + upstream.client_left
-
     def any_healthy(self, need: Need, random: Random) -> Upstream | None:
         """One that answers what needs no slot.
 

@@ -89,12 +89,14 @@ class Granting:
     def answers(self, lease: Lease, now: float) -> None:
         """The answer to a request has begun to come."""
 
-    def ended(self, lease: Lease, now: float, facts: Facts | None, *, used: bool) -> None:
-        """A lease has ended.
+    def served(self, lease: Lease, now: float, facts: Facts | None) -> None:
+        """A request has had its slots to its end, and its lease is about to end.
 
         :param facts: what the answer said.
-        :param used: its request had its slots to its end.
         """
+
+    def ended(self, lease: Lease, now: float) -> None:
+        """A lease has ended."""
 
     def hears(self, upstream: Upstream, report: Report) -> None:
         """An upstream's agent is about to be heard."""

@@ -44,12 +44,14 @@ class CountHistory:
         """The number is `count` from `now` on."""
         index = grain_of(now)
         stretches = self._stretches
-        # A clock that was set back must not bring the order into disorder.
-        if stretches and index <= stretches[-1].index:
+        if stretches:
             newest = stretches[-1]
-            newest.most = max(newest.most, count)
-            newest.last = count
-            return
+            # A clock that was set back must not bring the order into disorder.
+            if index <= newest.index:
+                if count > newest.most:
+                    newest.most = count
+                newest.last = count
+                return
         previous = stretches[-1].last if stretches else self._before
         stretches.append(_Stretch(index, max(previous, count), count))
         oldest = index - int(SPAN / GRAIN)

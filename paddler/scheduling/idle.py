@@ -13,7 +13,7 @@ import attrs
 
 from paddler.scheduling.slots import Upstream
 
-__all__ = ["Idle", "IdleIndex", "JoinedIdle"]
+__all__ = ["Idle", "IdleIndex", "JoinedIdle", "OneIdle"]
 
 
 class Idle(Protocol):
@@ -74,6 +74,23 @@ class IdleIndex:
             self._standing[last] = (idle, place)
         if not level:
             del self._levels[idle]
+
+
+@attrs.frozen(eq=False)
+class OneIdle:
+    """One upstream's idle slots.
+
+    :param counts: whether it has any to be found here.
+    """
+
+    _upstream: Upstream
+    _counts: bool
+
+    def levels(self) -> Iterator[tuple[int, Sequence[Upstream]]]:
+        """See `Idle`."""
+        idle = self._upstream.grantable
+        if self._counts and idle:
+            yield idle, (self._upstream,)
 
 
 @attrs.frozen(eq=False)

@@ -25,11 +25,14 @@ class Need(NamedTuple):
     """What an upstream must have for a request to be of use to it.
 
     :param model: a name that it serves; None: whatever it serves.
-    :param n_ctx: tokens that a slot's context must hold; 0: any will do, or it is not known.
+    :param n_ctx: tokens that a slot's context must be known to hold; 0: any will do, as far as
+        is known.
+    :param where: the one that it must be, as long as that is well and has the model; None: any.
     """
 
     model: str | None = None
     n_ctx: int = 0
+    where: Upstream | None = None
 
 
 #: The need of a request that any upstream will do for.

@@ -6,9 +6,12 @@ import math
 
 import attrs
 
+from paddler.errors import NoSuchAgent
+from paddler.scheduling.demand import ModelDemand, demand_of, demands
 from paddler.scheduling.fleet import Fleet
+from paddler.scheduling.lines import Need, Waiter
 from paddler.scheduling.routing import Routing
-from paddler.scheduling.slots import State
+from paddler.scheduling.slots import Lease, State, Upstream
 from paddler.scheduling.views import (
     AgentView,
     FleetView,
@@ -19,6 +22,7 @@ from paddler.scheduling.views import (
     view_of,
 )
 from paddler.scheduling.waiting import WaitingQueue
+from paddler.values import Address
 
 __all__ = ["Observed"]
 
@@ -41,15 +45,44 @@ class Observed:
         """All agents, in the order they came."""
         return tuple(map(view_of, self._fleet.upstreams))
 
+    def at(self, address: Address) -> Upstream | None:
+        """The upstream at an address, if it has an agent that is heard."""
+        upstream = self._fleet.at(address)
+        return None if upstream is None or upstream.state == "stale" else upstream
+
+    def in_use(self, agent_id: str) -> int:
+        """Slots that clients of ours have in use at an agent's llama-server, or may have.
+
+        0 when nobody has that id, or has it no more.
+        """
+        try:
+            upstream = self._fleet.find(agent_id)
+        except NoSuchAgent:
+            return 0
+        return upstream.in_flight + upstream.client_left
+
     def models(self) -> tuple[ModelView, ...]:
         """All models that are served or listed."""
         return models_view(self._fleet.kinds.reports, self._routing.known, self._routing.listed)
+
+    def demand(self, model: str) -> ModelDemand:
+        """The load of what a model's name stands for, be it known or not."""
+        models, kinds = self._routing.models, self._fleet.kinds.all
+        return demand_of(model, models, kinds, self._queue.lines)
+
+    def demands(self) -> dict[str, ModelDemand]:
+        """The load of each model that is known, by its id."""
+        return demands(self._routing.models, self._fleet.kinds.all, self._queue.lines)
 
     def queue(self, now: float) -> QueueView:
         """The buffer."""
         first = self._queue.first()
         oldest = 0.0 if first is None else max(0.0, now - first.arrived_at)
-        return QueueView(len(self._queue), 0, oldest, self._waiting_limit)
+        models: dict[str, int] = {}
+        for line in self._queue.lines:
+            if line.need.model is not None:
+                models[line.need.model] = models.get(line.need.model, 0) + line.size
+        return QueueView(len(self._queue), 0, oldest, self._waiting_limit, models)
 
     @property
     def ever_buffered(self) -> int:
@@ -75,3 +108,18 @@ class Observed:
             return RETRY_AFTER_UNKNOWN
         wait = self._mean_hold * (len(self._queue) + 1) / total
         return max(1, min(RETRY_AFTER_MOST, math.ceil(wait)))
+
+    def larger(self, waiter: Waiter, lease: Lease, n_ctx: int) -> Need | None:
+        """What a request needs whose prompt was too long; None: no upstream has that.
+
+        :param lease: of the upstream that said so.
+        :param n_ctx: tokens that the context must hold.
+        """
+        kinds = self._fleet.kinds
+        need = kinds.larger(waiter.need, n_ctx)
+        # One that reports more than it has would be asked for ever.
+        return None if need is None or kinds.serve(lease.upstream, need) else need
+
+    def largest_context(self, waiter: Waiter) -> int:
+        """Tokens that the largest context holds that can serve a request; 0: that is not known."""
+        return self._fleet.kinds.servers(waiter.need).largest_context

@@ -58,7 +58,8 @@ def _most_idle(
             upstreams = [u for u in upstreams if u.cost(weight) <= slots]
         if not upstreams:
             continue
-        chosen = upstreams[random.randrange(len(upstreams))]
+        several = len(upstreams)
+        chosen = upstreams[int(random.random() * several)] if several > 1 else upstreams[0]
         if chosen not in avoid:
             return chosen
         others = [upstream for upstream in upstreams if upstream not in avoid]

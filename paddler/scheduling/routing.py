@@ -42,6 +42,8 @@ class Routing:
     listed: tuple[str, ...] = ()
     #: When each name that is known was first heard; 0: it is listed.
     known: dict[str, float] = attrs.field(init=False)
+    #: Every model that is known, by its id, with all its names as they were heard last.
+    models: dict[str, tuple[str, ...]] = attrs.field(init=False)
     #: When all agents will have had the time to report; None: none has yet.
     settled_at: float | None = attrs.field(default=None, init=False)
     #: Those who waited until then have been judged.
@@ -49,17 +51,20 @@ class Routing:
 
     def __attrs_post_init__(self) -> None:
         self.known = dict.fromkeys(self.listed, 0.0)
+        self.models = {name: (name,) for name in self.listed}
 
     def heard(self, report: Report, now: float) -> None:
         """An agent is new, or its server serves something else than before."""
         if self.settled_at is None:
             self.settled_at = now + SETTLING
         for model in report.served:
+            self.models[model.id] = model.names
             for name in model.names:
                 # What is listed has been heard of, but not when.
                 self.known[name] = self.known.get(name) or now
-        while len(self.known) > MOST_NAMES:
-            del self.known[next(iter(self.known))]
+        for names in (self.known, self.models):
+            while len(names) > MOST_NAMES:
+                del names[next(iter(names))]
 
     def settled(self, now: float) -> bool:
         """Whether all agents have had the time to report."""

@@ -81,10 +81,6 @@ class Scheduler(Observed):
             return attrs.evolve(outcome, refused=refused, doubted=doubted)
         return outcome
 
-    def in_use(self, agent_id: str) -> int:
-        """See `Fleet.in_use`."""
-        return self._fleet.in_use(agent_id)
-
     def leave(self, agent_id: str, now: float) -> Outcome:
         """An agent says goodbye: forgotten at once; its running answers finish.
 
@@ -181,7 +177,8 @@ class Scheduler(Observed):
         """
         held, mean = now - lease.granted_at, self._mean_hold
         self._mean_hold = held if mean is None else 0.95 * mean + 0.05 * held
-        return self._end(lease, now, client_left=False, facts=facts, used=True)
+        self._granting.served(lease, now, facts)
+        return self._end(lease, now, client_left=False)
 
     def fault(
         self,
@@ -221,6 +218,15 @@ class Scheduler(Observed):
             self._queue.stay(waiter)
         return outcome
 
+    def elsewhere(self, waiter: Waiter, lease: Lease, need: Need, now: float) -> Outcome:
+        """A request goes back to its place in line, with another need; its lease ends."""
+        waiter.need = need
+        self._queue.enter(waiter)
+        outcome = self._end(lease, now, client_left=False)
+        if waiter.waiting:
+            self._queue.stay(waiter)
+        return outcome
+
     def answered(self, upstream: Upstream, now: float) -> Outcome:
         """An upstream has begun to answer a request as it should."""
         before = upstream.state
@@ -247,8 +253,8 @@ class Scheduler(Observed):
     @property
     def next_event(self) -> float | None:
         """When `pass_time` must be called at the latest; None: never."""
-        fleet, routing = self._fleet.next_event, self._routing.judges_at(self._queue)
-        events = fleet, routing, self._granting.due
+        judged_at = self._routing.judges_at(self._queue)
+        events = self._fleet.next_event, judged_at, self._granting.due
         return min((at for at in events if at is not None), default=None)
 
     def pass_time(self, now: float) -> Outcome:
@@ -264,23 +270,18 @@ class Scheduler(Observed):
     # Inside.
 
     def _end(
-        self,
-        lease: Lease,
-        now: float,
-        client_left: bool,
-        notes: list[Note] | None = None,
-        facts: Facts | None = None,
-        used: bool = False,
+        self, lease: Lease, now: float, client_left: bool, notes: list[Note] | None = None
     ) -> Outcome:
         if lease.ended:
             raise ValueError("this lease was given back before")
         upstream = lease.upstream
         upstream.give_back(lease, now, client_left=client_left)
-        self._granting.ended(lease, now, facts, used=used)
+        self._granting.ended(lease, now)
         if upstream.forgotten:
             self._fleet.drop_if_over(upstream)
         else:
-            self._fleet.plan(upstream)
+            if client_left or notes is not None:
+                self._fleet.plan(upstream)
             self._fleet.index(upstream)
         return self._outcome(now, notes)
 

@@ -7,12 +7,12 @@ kinds, and a change of one upstream's slots is a change in one place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import chain
 
 import attrs
 
-from paddler.scheduling.idle import Idle, IdleIndex, JoinedIdle
+from paddler.scheduling.idle import Idle, IdleIndex, JoinedIdle, OneIdle
 from paddler.scheduling.lines import Need
 from paddler.scheduling.slots import Upstream
 from paddler.values import Report
@@ -22,8 +22,8 @@ __all__ = ["Kind", "Kinds", "Servers"]
 #: Needs of which it is remembered what serves them.
 REMEMBERED = 4096
 
-#: The names of each model, and what a context holds.
-_Key = tuple[tuple[tuple[str, ...], ...], int | None]
+#: The names of each model, what a context holds, and whether it is a router.
+_Key = tuple[tuple[tuple[str, ...], ...], int | None, bool]
 
 
 @attrs.define(eq=False)
@@ -32,10 +32,12 @@ class Kind:
 
     :param models: the names of each of them, its id first.
     :param n_ctx: tokens that a slot's context holds; None: not known.
+    :param router: they take no request that names no model.
     """
 
     models: tuple[tuple[str, ...], ...]
     n_ctx: int | None
+    router: bool
     key: _Key = attrs.field(init=False)
     names: frozenset[str] = attrs.field(init=False)
     upstreams: dict[Upstream, None] = attrs.field(factory=dict, init=False)
@@ -44,15 +46,14 @@ class Kind:
     asleep: IdleIndex = attrs.field(factory=IdleIndex, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.key = self.models, self.n_ctx
+        self.key = self.models, self.n_ctx, self.router
         self.names = frozenset(chain.from_iterable(self.models))
 
     def serves(self, need: Need) -> bool:
         """Whether they are of use to a request with that need."""
-        model, n_ctx = need
-        if model is not None and model not in self.names:
+        if need.model is not None and need.model not in self.names:
             return False
-        return self.n_ctx is None or n_ctx <= self.n_ctx
+        return not need.n_ctx or (self.n_ctx is not None and need.n_ctx <= self.n_ctx)
 
 
 @attrs.define(eq=False)
@@ -78,6 +79,11 @@ class Servers:
         return sum(len(kind.upstreams) for kind in self.kinds)
 
     @property
+    def largest_context(self) -> int:
+        """Tokens that the largest context holds; 0: that is not known."""
+        return max((kind.n_ctx or 0 for kind in self.kinds), default=0)
+
+    @property
     def some_idle(self) -> bool:
         """One of them has an idle slot."""
         return any(len(kind.awake) or len(kind.asleep) for kind in self.kinds)
@@ -93,6 +99,35 @@ class Servers:
 
 
 @attrs.define(eq=False)
+class OneServer(Servers):
+    """The only one that can serve a need."""
+
+    upstream: Upstream
+
+    def __attrs_post_init__(self) -> None:
+        asleep = self.upstream.asleep
+        self.awake = OneIdle(self.upstream, not asleep)
+        self.asleep = OneIdle(self.upstream, asleep)
+
+    def __len__(self) -> int:
+        return 1
+
+    @property
+    def some_idle(self) -> bool:
+        """See `Servers`."""
+        return self.upstream.grantable > 0
+
+    def have(self, upstream: Upstream) -> bool:
+        """See `Servers`."""
+        return upstream is self.upstream
+
+    @property
+    def upstreams(self) -> Iterator[Upstream]:
+        """See `Servers`."""
+        return iter((self.upstream,))
+
+
+@attrs.define(eq=False)
 class Kinds:
     """The kinds of upstreams that there are."""
 
@@ -101,6 +136,11 @@ class Kinds:
     _servers: dict[Need, Servers] = attrs.field(factory=dict, init=False)
     #: Another whenever an upstream is new, or serves something else than before.
     version: int = attrs.field(default=0, init=False)
+
+    @property
+    def all(self) -> Collection[Kind]:
+        """Every kind."""
+        return self._kinds.values()
 
     @property
     def some(self) -> bool:
@@ -115,7 +155,12 @@ class Kinds:
 
     @property
     def one_model(self) -> bool:
-        """All that is served has a name in common; also where it is not known what is."""
+        """All that is served has a name in common; also where it is not known what is.
+
+        To a router names mean something, even if it has one model.
+        """
+        if any(kind.router for kind in self._kinds.values()):
+            return False
         models = list(chain.from_iterable(kind.models for kind in self._kinds.values()))
         return not models or bool(frozenset(models[0]).intersection(*models[1:]))
 
@@ -165,16 +210,35 @@ class Kinds:
         kind = self._kind_of.get(upstream)
         return kind is not None and kind.serves(need)
 
+    def larger(self, need: Need, n_ctx: int) -> Need | None:
+        """The same need with a larger context; None: no upstream has one and may be sent to.
+
+        It is told by the sizes of contexts that there are, so that there are few of such needs.
+        """
+        sizes = (kind.n_ctx for kind in self._kinds.values())
+        below = max((size for size in sizes if size is not None and size < n_ctx), default=0)
+        larger = Need(need.model, max(need.n_ctx, below + 1))
+        gone = ("draining", "stale")
+        there = any(u.state not in gone for u in self.servers(larger).upstreams)
+        return larger if there else None
+
     def servers(self, need: Need) -> Servers:
         """What can serve a need."""
+        if need.where is not None:
+            if need.where.healthy and self.serve(need.where, need):
+                return OneServer((self._kind_of[need.where],), need.where)
+            need = need._replace(where=None)
         found = self._servers.get(need)
         if found is None:
             if len(self._servers) >= REMEMBERED:
                 self._servers.clear()
             kinds = tuple(kind for kind in self._kinds.values() if kind.serves(need))
+            if need.model is None:
+                # A router says best itself that it must be told a model.
+                kinds = tuple(kind for kind in kinds if not kind.router) or kinds
             found = self._servers[need] = Servers(kinds)
         return found
 
 
 def _key_of(report: Report) -> _Key:
-    return tuple(model.names for model in report.served), report.n_ctx
+    return tuple(model.names for model in report.served), report.n_ctx, report.router

@@ -150,10 +150,15 @@ class Upstream:
     @property
     def grantable(self) -> int:
         """Slots that a request may be promised now, whether it is awake or has to be woken."""
+        trust, report = self.trust, self.report
+        if not (report.issues or self.draining or self.forgotten) and (
+            self.stale_since is None and trust.until is None and trust.waits_for_report is None
+        ):
+            # Nothing is wrong with it, as mostly; this is asked at each step of each request.
+            return self.free
         state = self.state
         if state in ("ready", "sleeping"):
             return self.free
-        trust = self.trust
         trying = state == "quarantined" and trust.on_trial and trust.trial is None
         return self.free if trying else 0
 
@@ -191,8 +196,7 @@ class Upstream:
             self.trust.trial = None
         self.in_flight -= lease.slots
         self._counts.put(self.in_flight, now)
-        if lease in self._unseen:
-            del self._unseen[lease]
+        if self._unseen.pop(lease, lease) is None:
             self.promised -= lease.slots
         if client_left:
             self._left.append(ClientLeft(lease.slots, now))

@@ -218,17 +218,21 @@ class Toll(Granting):
             running.answers = True
             self.paces.answers(lease.upstream, now)
 
-    def ended(self, lease: Lease, now: float, facts: Facts | None, *, used: bool) -> None:
+    def served(self, lease: Lease, now: float, facts: Facts | None) -> None:
         """See `Granting`."""
-        self.answers(lease, now)
-        running = self._running.pop(lease, None)
-        upstream = lease.upstream
-        if used and not upstream.forgotten:
-            self.paces.ended(upstream, now - lease.granted_at)
-        if facts is not None and not upstream.forgotten:
+        upstream, running = lease.upstream, self._running.get(lease)
+        if upstream.forgotten or lease.ended:
+            return
+        self.paces.ended(upstream, now - lease.granted_at)
+        if facts is not None:
             self.paces.learn(upstream, facts)
             if running is not None and running.held is not None:
                 self.heads.answered(running.held, facts)
+
+    def ended(self, lease: Lease, now: float) -> None:
+        """See `Granting`."""
+        self.answers(lease, now)
+        self._running.pop(lease, None)
 
     def hears(self, upstream: Upstream, report: Report) -> None:
         """See `Granting`."""

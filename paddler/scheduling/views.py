@@ -71,12 +71,14 @@ class QueueView:
 
     :param oldest_wait_seconds: how long the first in line has waited; 0 when nobody waits.
     :param limit: the most requests that may wait.
+    :param models: how many wait for each model, by the name that they give.
     """
 
     requests_waiting: int
     bytes_waiting: int
     oldest_wait_seconds: float
     limit: int
+    models: Mapping[str, int] = attrs.field(factory=dict)
 
 
 @attrs.frozen

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.tcp import Port, Server
 
 from paddler.balancer.fastlane.connection import FastConnection
+from paddler.balancer.fastlane.outbox import Outbox
 
 if TYPE_CHECKING:
     from paddler.balancer.exchanges import Exchanges
@@ -37,12 +38,16 @@ class FastLane:
 
     loop: asyncio.AbstractEventLoop
     exchanges: Exchanges
+    outbox: Outbox = attrs.field(init=False)
     _connections: set[FastConnection] = attrs.field(factory=set, init=False)
     _adopting: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)
     #: How many go to twisted.web just now, and those that wait for it.
     _moving: int = attrs.field(default=0, init=False)
     _queue: deque[FastConnection] = attrs.field(factory=deque, init=False)
     _looking: IDelayedCall | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.outbox = Outbox(self.loop)
 
     def serve(self, port: Any, site: ConnectionSite) -> None:
         """Take over what a port accepts, where that is to be had: not with TLS."""

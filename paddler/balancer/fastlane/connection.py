@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from paddler.balancer.bodies import MemoryBody
 from paddler.balancer.fastlane.plain import PlainHeads
 from paddler.balancer.fastlane.request import FastRequest
 from paddler.errors import PaddlerError
-from paddler.headers import request_id
 
 if TYPE_CHECKING:
     from paddler.balancer.exchanges import Exchanges
@@ -56,17 +56,16 @@ class FastConnection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._missing = 0
         self._ahead = b""
-        self._feeding = False
-        self._deaf = False
-        self._closing = False
+        self._feeding = self._deaf = self._closing = False
         #: The client takes less than it is sent.
         self.stalls = False
         #: It goes to twisted.web as soon as what was written is sent.
         self._going = False
         #: It is on its way there.
         self._goes = False
-        #: Since when the client keeps us waiting, and bytes that it had not taken then.
-        self.waits_since = site.seconds()
+        #: Since when the client keeps us waiting, and bytes that it had not taken then. None: for
+        #: no longer than since the last look.
+        self._waits_since: float | None = None
         self._unsent = 0
 
     # From asyncio.
@@ -74,7 +73,7 @@ class FastConnection(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         """It is here."""
         self._transport = transport
-        self.write = transport.write
+        self.write = partial(self._adoption.lane.outbox.put, transport)
         if self._closing:
             transport.abort()
 
@@ -106,7 +105,7 @@ class FastConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client takes less than it is sent."""
         self.stalls = True
-        self.waits_since, self._unsent = self.site.seconds(), self.unsent
+        self._waits_since = None
         if self._request is not None and self._request.flow is not None:
             self._request.flow.pause()
 
@@ -143,43 +142,38 @@ class FastConnection(asyncio.Protocol):
         if size > site.limits.body or not site.bodies.has_room(size):
             return False
         site.bodies.used += size
-        self._ahead = data[end:]
-        self._pieces, self._missing = [], size
-        self._more_of_body()
+        body, self._ahead = data[end : end + size], data[end + size :]
+        self._heads.pass_body(body)
+        if len(body) < size:
+            self._pieces, self._missing, self._waits_since = [body], size - len(body), None
+        else:
+            self._serve(body)
         return True
 
     def _more_of_body(self) -> None:
         piece = self._ahead[: self._missing]
         self._ahead = self._ahead[self._missing :]
         self._missing -= len(piece)
-        if piece:
-            self._pieces.append(piece)
-            self._heads.pass_body(piece)
-        self.waits_since = self.site.seconds()
+        self._pieces.append(piece)
+        self._heads.pass_body(piece)
+        self._waits_since = None
         if not self._missing:
-            self._serve()
+            body, self._pieces = b"".join(self._pieces), []
+            self._serve(body)
 
-    def _serve(self) -> None:
-        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces = []
-        heads = self._heads
-        uri, pairs, its_id = heads.uri, heads.pairs, request_id(heads.pairs)
-        request = FastRequest(
-            self, b"POST", uri, pairs, its_id, MemoryBody(body), self._host, heads.keeps
-        )
-        self._request = request
-        self._exchange = exchange = self._exchanges.new(request)
-        exchange.begin()
+    def _serve(self, body: bytes) -> None:
+        uri, headers, keeps = self._heads.uri, self._heads.headers, self._heads.keeps
+        request = FastRequest(self, uri, headers, MemoryBody(body), self._host, keeps)
+        self._request, self._exchange = request, self._exchanges.new(request)
+        self._exchange.begin()
 
     # From the request that is served.
 
     def answered(self, request: FastRequest) -> None:
         """Its answer is whole."""
-        self._request = self._exchange = None
-        self.waits_since, self._unsent = self.site.seconds(), self.unsent
+        self._request = self._exchange = self._waits_since = None
         if not request.keeps or self._closing:
-            self._closing = True
-            self._transport.close()
+            self.loseConnection()
             return
         if self._deaf:
             self._deaf = False
@@ -211,6 +205,7 @@ class FastConnection(asyncio.Protocol):
     @property
     def unsent(self) -> int:
         """Bytes that wait in this process to be sent."""
+        self._adoption.lane.outbox.send()
         size: int = self._transport.get_write_buffer_size()
         return size
 
@@ -236,6 +231,7 @@ class FastConnection(asyncio.Protocol):
         """Close it once what was written to it is sent."""
         self._closing = True
         if self._transport is not None and self._request is None:
+            self._adoption.lane.outbox.send()
             self._transport.close()
 
     def abort(self) -> None:
@@ -246,14 +242,18 @@ class FastConnection(asyncio.Protocol):
 
     def look(self, now: float) -> None:
         """See whether the client keeps us waiting for too long."""
-        if now - self.waits_since < self.site.limits.quiet or self._transport is None:
+        if self._transport is None:
+            return
+        if self._waits_since is None:
+            self._waits_since, self._unsent = now, self.unsent
+        if now - self._waits_since < self.site.limits.quiet:
             return
         before, self._unsent = self._unsent, self.unsent
         if self._unsent:
             # While an answer comes the queue may grow although the client takes from it.
             if self._unsent >= before > 0 and (self.stalls or self._request is None):
                 self.abort()
-            self.waits_since = now
+            self._waits_since = now
         elif self._request is None:
             if self._missing:
                 self.abort()

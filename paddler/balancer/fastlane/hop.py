@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from paddler.balancer.bodies import MemoryBody
 from paddler.balancer.fastlane.line import Line
+from paddler.balancer.fastlane.outbox import Outbox
 from paddler.dialing import PATIENCE, look_up
 from paddler.errors import (
     NoConnection,
@@ -58,7 +59,11 @@ class FastHop:
     _reactor: Any
     connect_timeout: float
     _other: Any
+    outbox: Outbox = attrs.field(init=False)
     _idle: dict[Address, list[Line]] = attrs.field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.outbox = Outbox(self.loop)
 
     def send(
         self,
@@ -72,11 +77,10 @@ class FastHop:
         """See `IUpstreamHop`."""
         if upstream.scheme != "http" or method != b"POST" or not isinstance(body, MemoryBody):
             return self._other.send(upstream, method, target, headers, body, receiver)
-        parts = [method + b" " + target + b" HTTP/1.1"]
-        parts += [name + b": " + value for name, value in headers]
         data = body.read()
-        parts.append(b"Content-Length: %d\r\n\r\n" % len(data))
-        call = _Call(self, upstream, b"\r\n".join(parts) + data, receiver)
+        parts = [b"%b %b HTTP/1.1" % (method, target), *map(b": ".join, headers)]
+        parts.append(b"Content-Length: %d\r\n\r\n%b" % (len(data), data))
+        call = _Call(self, upstream, b"\r\n".join(parts), receiver)
         call.begin()
         return call
 
@@ -105,7 +109,9 @@ class FastHop:
 
     def keep(self, line: Line) -> None:
         """A connection has nothing to do."""
-        idle = self._idle.setdefault(line.upstream, [])
+        idle = self._idle.get(line.upstream)
+        if idle is None:
+            idle = self._idle[line.upstream] = []
         if len(idle) >= KEPT:
             line.close()
             return
@@ -169,9 +175,15 @@ class _Call:
         self._line = line
         line.serve(self, again=False)
 
-    def parted(self) -> None:
-        """Its line goes on without it."""
-        self._line = None
+    def ended(self, *, parted: bool) -> Any:
+        """Its answer has ended; the receiver has still to hear how.
+
+        :param parted: its line goes on without it.
+        """
+        receiver, self.receiver = self.receiver, None
+        if parted:
+            self._line = None
+        return receiver
 
     def pause(self) -> None:
         """See `IFlow`."""

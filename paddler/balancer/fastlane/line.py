@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpResponseParser
 from twisted.python.failure import Failure
 
 from paddler.dialing import keep_alive
 from paddler.errors import UpstreamFailed
-from paddler.headers import end_to_end
+from paddler.headers import AnswerHeaders
 from paddler.interfaces import Head
 from paddler.values import Address
 
@@ -58,6 +58,8 @@ class Line(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._phrase = b""
         self._interims = 0
+        #: Its head is here, whole.
+        self._headed = False
         self._framed = self._delimited = self._whole = self._more = False
         self._keeps = self._may_keep = self._paused = False
 
@@ -74,7 +76,7 @@ class Line(asyncio.Protocol):
         :param again: it has served before.
         """
         self._call, self._again, self._served_at = call, again, self._hop.loop.time()
-        self._transport.write(call.request)
+        self._hop.outbox.put(self._transport, call.request)
 
     def pause(self) -> None:
         """Read nothing for now."""
@@ -182,14 +184,12 @@ class Line(asyncio.Protocol):
             self._interims += 1
             self._headers, self._phrase = [], b""
             return
-        chunked, length = False, None
-        for name, value in self._headers:
-            lower = name.lower()
-            if lower == b"transfer-encoding":
-                chunked = value.strip().lower() == b"chunked"
-            elif lower == b"content-length":
-                length = int(value)
-        head = Head(code, self._phrase, end_to_end(self._headers), length, chunked)
+        headers = AnswerHeaders(self._headers)
+        self._headed = True
+        codings, sizes = map(headers.others.get, (b"transfer-encoding", b"content-length"))
+        chunked = codings is not None and codings[-1].strip().lower() == b"chunked"
+        length = None if sizes is None else int(sizes[-1])
+        head = Head(code, self._phrase, headers.passing, length, chunked, headers.streams)
         # Behind a stream llama-server closes it, whatever the head says; behind an error some
         # servers leave the request's body unread, and would take it for the next request.
         self._may_keep = code < 300 and not head.streams
@@ -221,31 +221,31 @@ class Line(asyncio.Protocol):
 
     def _head_comes(self, data: bytes) -> bytes:
         """Read on in an answer's head; what is here of the body behind it, in its frames."""
-        # Some begin with an empty line, which is passed over.
-        start = self._start = (cast(bytes, self._start) + data).lstrip(b"\r\n")
+        start = self._start = self._start + data if self._start else data
+        if start.startswith((b"\r", b"\n")):
+            # Some begin with an empty line, which is passed over.
+            start = self._start = start.lstrip(b"\r\n")
         if len(start) > HEAD_LIMIT:
             raise HttpParserError("its head is too large")
         self._parser.feed_data(data)
-        heads = self._interims + 1
-        ended = start.split(_HEAD_END, heads)
-        if len(ended) <= heads:
+        if not self._headed:
             return b""
         self._start = None
-        return ended[-1]
+        return start.split(_HEAD_END, self._interims + 1)[-1] if self._framed else b""
 
     def _ended(self, problem: str | None, *, cut: bool = False) -> None:
         call, self._call = self._call, None
         transport = self._transport
         # An answer may end before all of the request was sent.
         unsent = not cut and transport.get_write_buffer_size()
-        if cut or unsent or self._paused or not self._keeps:
-            transport.abort()
-        else:
+        keeps = not (cut or unsent or self._paused) and self._keeps
+        if keeps:
             self._fresh()
-            call.parted()
             self._hop.keep(self)
+        else:
+            transport.abort()
         failed = None if problem is None else UpstreamFailed(str(self.upstream), problem)
-        call.receiver.answer_ended(failed)
+        call.ended(parted=keeps).answer_ended(failed)
 
     def _broke(self, call: Any, error: BaseException) -> None:
         self.abort()

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from paddler.balancer.requests import SLOT_PATHS
+from paddler.headers import RequestHeaders
 
 __all__ = ["PlainHeads"]
 
-_END = b"\r\n\r\n"
-_VERSION = b" HTTP/1.1"
+#: A whole head, of which the parser says the rest: it is stricter than the parser about ends of
+#: lines and folded ones, of which others make other things.
+_WHOLE = re.compile(rb"[^\r\n]* HTTP/1\.1\r\n(?:[^\r\n\t ][^\r\n]*\r\n)*\r\n")
 #: Bytes of a plain request's head, how many headers it has, and bytes of its body.
 HEAD = 16 * 1024
 HEADERS = 100
 BODY = 1024 * 1024
-_ONCE = frozenset((b"host", b"content-length"))
 _NOT_PLAIN = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
 
 
@@ -23,10 +26,11 @@ class PlainHeads:
 
     def __init__(self) -> None:
         self._parser = HttpRequestParser(self)
+        self._pairs: list[tuple[bytes, bytes]] = []
         self._complete = False
         #: Of the newest: its target, its headers, and whether the connection is kept behind it.
         self.uri = b""
-        self.pairs: list[tuple[bytes, bytes]] = []
+        self.headers = RequestHeaders()
         self.keeps = False
 
     def read(self, data: bytes) -> tuple[int, int] | None:
@@ -35,46 +39,37 @@ class PlainHeads:
         :returns: where it ends, and the bytes of the body behind it; None: it is not plain, or
             not whole.
         """
-        end = data.find(_END) + len(_END)
-        if not len(_END) <= end <= HEAD:
+        found = _WHOLE.match(data, 0, HEAD)
+        if found is None:
             return None
-        head = data[:end]
-        ends = head.count(b"\r\n")
-        if head.count(b"\n") != ends or head.count(b"\r") != ends:
-            return None
-        if b"\n " in head or b"\n\t" in head or not head.partition(b"\r\n")[0].endswith(_VERSION):
-            return None
-        self.uri, self.pairs, self._complete = b"", [], False
+        self.uri, self._pairs, self._complete = b"", [], False
         try:
-            self._parser.feed_data(head)
+            self._parser.feed_data(found[0])
         except (HttpParserError, HttpParserUpgrade):
             return None
         size = self._size() if self._complete else None
         if size is None:
             return None
         self.keeps = self._parser.should_keep_alive()
-        return end, size
+        return found.end(), size
 
     def pass_body(self, data: bytes) -> None:
         """Some of the body behind it; nothing is made of it here."""
         self._parser.feed_data(data)
 
     def _size(self) -> int | None:
-        parser = self._parser
-        if self.uri not in SLOT_PATHS or len(self.pairs) > HEADERS:
+        if self.uri not in SLOT_PATHS or len(self._pairs) > HEADERS:
             return None
-        if parser.get_method() != b"POST":
+        if self._parser.get_method() != b"POST":
             return None
-        seen: dict[bytes, bytes] = {}
-        for name, value in self.pairs:
-            lower = name.lower()
-            if lower in _NOT_PLAIN or (lower in _ONCE and lower in seen):
-                return None
-            seen[lower] = value
-        length = seen.get(b"content-length", b"")
-        if b"host" not in seen or not length.isdigit() or len(length) > 9:
+        self.headers = headers = RequestHeaders(self._pairs)
+        others = headers.others
+        if not _NOT_PLAIN.isdisjoint(others) or len(others.get(b"host", ())) != 1:
             return None
-        size = int(length)
+        length = others.get(b"content-length", ())
+        if len(length) != 1 or not length[0].isdigit() or len(length[0]) > 9:
+            return None
+        size = int(length[0])
         return size if size <= BODY else None
 
     # From the parser.
@@ -85,7 +80,7 @@ class PlainHeads:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
-        self.pairs.append((name, value))
+        self._pairs.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head is whole."""

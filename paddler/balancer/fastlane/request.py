@@ -9,7 +9,7 @@ import attrs
 from zope.interface import implementer
 
 from paddler.balancer.bodies import MemoryBody
-from paddler.headers import AGENT, REQUEST_ID, Pairs
+from paddler.headers import Pairs, RequestHeaders
 from paddler.interfaces import Head, IClientRequest
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FastRequest"]
 
-_OURS = frozenset((b"content-length", REQUEST_ID, AGENT))
 _PHRASES = {int(status): status.phrase.encode() for status in HTTPStatus}
 
 
@@ -31,10 +30,8 @@ class FastRequest:
     """
 
     connection: FastConnection
-    method: bytes
     uri: bytes
-    pairs: Pairs
-    its_id: bytes
+    headers: RequestHeaders
     body: MemoryBody
     client_host: bytes
     keeps: bool
@@ -46,6 +43,7 @@ class FastRequest:
     #: The body is put into chunks here.
     _frames: bool = attrs.field(default=False, init=False)
 
+    method = b"POST"
     secure = False
     takes_frames = True
 
@@ -63,7 +61,7 @@ class FastRequest:
     def respond(self, code: int, headers: Pairs, body: bytes) -> None:
         """See `IClientRequest`."""
         lines = [b"HTTP/1.1 %d %b" % (code, _PHRASES[code])]
-        lines += [name + b": " + value for name, value in headers]
+        lines += map(b": ".join, headers)
         lines.append(b"Content-Length: %d" % len(body))
         self._head = self._ended_head(lines)
         self.write(body)
@@ -72,14 +70,9 @@ class FastRequest:
     def begin(self, head: Head, agent: bytes, framed: bool, flow: Any) -> None:
         """See `IClientRequest`."""
         self.flow = flow
-        lines = [b"HTTP/1.1 %d %b" % (head.code, head.phrase)]
-        for name, value in head.headers:
-            if name.lower() not in _OURS:
-                lines.append(name + b": " + value)
+        lines = [b"HTTP/1.1 %d %b" % (head.code, head.phrase), *map(b": ".join, head.headers)]
         lines.append(b"X-Paddler-Agent: " + agent)
-        if head.length is not None:
-            lines.append(b"Content-Length: %d" % head.length)
-        elif not head.bodyless:
+        if head.length is None and not head.bodyless:
             self._framed, self._frames = framed, not framed
             lines.append(b"Transfer-Encoding: chunked")
         self._head = self._ended_head(lines)
@@ -88,7 +81,7 @@ class FastRequest:
             flow.pause()
 
     def _ended_head(self, lines: list[bytes]) -> bytes:
-        lines.append(b"X-Request-Id: " + self.its_id)
+        lines.append(b"X-Request-Id: " + self.headers.its_id)
         if not self.keeps:
             lines.append(b"Connection: close")
         lines.append(b"\r\n")
@@ -105,6 +98,7 @@ class FastRequest:
     def finish(self) -> None:
         """See `IClientRequest`."""
         self.let_go()
+        self.flow = None
         end = self._head + (b"0\r\n\r\n" if self._frames else b"")
         if end:
             self.connection.write(end)
@@ -116,4 +110,5 @@ class FastRequest:
             self._frames = self._frames or self._framed
             self.write(event)
         self.let_go()
+        self.flow = None
         self.connection.cut()

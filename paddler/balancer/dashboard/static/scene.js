@@ -3,7 +3,7 @@ import { History } from './history.js';
 
 /**
  * @typedef {import('./fleet.js').Agent} Agent
- * @typedef {{requests_waiting: number, oldest_wait_seconds: number, limit: number}} Queue
+ * @typedef {{requests_waiting: number, oldest_wait_seconds: number, limit: number, models?: Record<string, number>}} Queue
  * @typedef {{version: string, uptime_seconds: number, reverseproxy: string, management: string, request_buffer_timeout: number}} Balancer
  * @typedef {'connecting' | 'live' | 'lost' | 'token'} Link
  */

@@ -1,6 +1,7 @@
 /* The first thing anyone reads: one sentence, worst news first. Also the tab's title. */
 import { hasToken } from './api.js';
 import { byId, el, setClass, setRich, setText, show } from './dom.js';
+import { model } from './fleet.js';
 import { clock, count, many, secs, span, waited } from './figures.js';
 import { STATES } from './words.js';
 
@@ -22,6 +23,21 @@ function wait(scene) {
   if (!n) return ['Nobody is waiting', ''];
   const oldest = scene.oldest();
   return [`${many(n, 'request')} waiting, the oldest for ${waited(oldest)}`, oldest > scene.timeout() / 2 ? 'bad' : 'warn'];
+}
+
+/** Models that are told of at most. */
+const MODELS = 3;
+
+/** For what they wait, where that is not the only thing there is. @param {Scene} scene */
+function waitingFor(scene) {
+  const wanted = Object.entries(scene.queue.models ?? {}).sort(([, a], [, b]) => b - a);
+  if (!wanted.length) return '';
+  const there = new Set([...scene.agents.values()].flatMap(a => a.models));
+  const ids = new Set([...scene.agents.values()].map(model));
+  if (ids.size < 2 && wanted.every(([name]) => there.has(name))) return '';
+  const words = wanted.slice(0, MODELS).map(([name, n]) => `${count(n)} for \`${name.replaceAll('`', "'")}\`${there.has(name) ? '' : ', which no agent has'}`);
+  const more = wanted.length - MODELS;
+  return ` Waiting: ${words.join('; ')}${more > 0 ? `; and for ${many(more, 'more model')}` : ''}.`;
 }
 
 /** @param {Scene} scene @param {number} local the time here, Unix seconds @returns {Verdict | null} */
@@ -47,6 +63,12 @@ function unlinked(scene, local) {
 export function verdict(scene, f, local) {
   const broken = unlinked(scene, local);
   if (broken) return broken;
+  const found = linked(scene, f);
+  return { ...found, more: `${found.more.trimEnd()}${waitingFor(scene)}` };
+}
+
+/** @param {Scene} scene @param {Facts} f @returns {Verdict} */
+function linked(scene, f) {
   const n = scene.queue.requests_waiting;
   const timeout = count(scene.timeout());
   const waiting = wait(scene);

@@ -1,0 +1,3 @@
+"""Benchmarks: `make bench` runs all of them. Nothing of them is installed with the package."""
+
+__all__: list[str] = []
