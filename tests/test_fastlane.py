@@ -19,7 +19,7 @@ from tests.commands import environment
 __all__ = ["LaneTests", "ReactorTests", "StallTests"]
 
 _OTHERS = ("test_faults_balancer", "test_faults_of_answers")
-_MODULES = ("test_proxy", "test_limits", "onlane")
+_MODULES = ("test_proxy", "test_limits", "onlane", "onlane_reports")
 
 
 def modules() -> list[str]:

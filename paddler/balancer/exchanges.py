@@ -9,13 +9,16 @@ import attrs
 import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
 
 from paddler.balancer.accounts import Account, Ledger, Ledgers
 from paddler.balancer.admission import Admission
 from paddler.balancer.answers import error_body
 from paddler.balancer.doubts import Patience, Running
 from paddler.balancer.exchange import Exchange
-from paddler.balancer.requests import Doors, Target
+from paddler.balancer.requests import SLOT_PATHS, Doors, Target
+from paddler.headers import RequestHeaders
+from paddler.interfaces import IPlainServer
 
 __all__ = ["Exchanges", "Ways"]
 
@@ -36,6 +39,7 @@ class Ways:
     patience: Patience = Patience()
 
 
+@implementer(IPlainServer)
 @attrs.define(eq=False)
 class Exchanges:
     """Requests under way.
@@ -62,8 +66,12 @@ class Exchanges:
         self.running = Running(self.clock, self.ways.patience)
         self.admission.on_doubt = self.running.doubted
 
+    def takes(self, uri: bytes, headers: RequestHeaders) -> bool:
+        """See `IPlainServer`."""
+        return uri in SLOT_PATHS
+
     def new(self, request: Any) -> Exchange:
-        """A request has come, whole; `begin` serves it.
+        """See `IPlainServer`; those that are not plain are begun here too.
 
         :param request: an `IClientRequest`.
         """
