@@ -92,7 +92,10 @@ class SchedulerMachine(AgentRules):
         if at_once:
             lease = self.scheduler.grant_at_once(waiter, self.now)
             if lease is not None:
-                assert nobody_waits and not waiter.waiting
+                # Nobody who waits could have had it, so that nobody was passed.
+                assert not waiter.waiting
+                for other in [] if nobody_waits else self.waiters[:-1]:
+                    assert not serves(lease.upstream, other.need)
                 self.follow(Outcome((Grant(waiter, lease),)))
                 return
         waiting = len(self.waiters)
