@@ -97,6 +97,13 @@ class _Headers:
         self._passing = passing
         self.others = others
 
+    def passing_values(self, name: bytes) -> list[bytes]:
+        """The values of one that just passes.
+
+        :param name: in lower case.
+        """
+        return [value for its, value in self._passing if its.lower() == name]
+
     def _named(self) -> set[bytes]:
         """The headers that Connection says are between the two of us only."""
         words = b",".join(self.others[b"connection"]).lower().split(b",")

@@ -10,10 +10,19 @@ from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface
 
 from paddler.errors import PaddlerError
-from paddler.headers import Pairs
+from paddler.headers import Pairs, RequestHeaders
 from paddler.values import Address
 
-__all__ = ["Head", "IAnswerReceiver", "IBody", "ICall", "IClientRequest", "IFlow", "IUpstreamHop"]
+__all__ = [
+    "Head",
+    "IAnswerReceiver",
+    "IBody",
+    "ICall",
+    "IClientRequest",
+    "IFlow",
+    "IPlainServer",
+    "IUpstreamHop",
+]
 
 
 @attrs.frozen
@@ -109,6 +118,18 @@ class IClientRequest(Interface):
         """End the connection such that the answer can't pass for whole.
 
         :param event: the last that the client is sent; None: nothing more.
+        """
+
+
+class IPlainServer(Interface):
+    """Serves plain requests: POSTs that came whole."""
+
+    def takes(uri: bytes, headers: RequestHeaders) -> bool:
+        """Whether a request is for it; all others are for twisted.web."""
+
+    def new(request: IClientRequest) -> object:
+        """A request has come: `begin()` of what is returned serves it, and `client_has_left()`
+        is called when its client leaves before it is answered.
         """
 
 

@@ -28,6 +28,13 @@ __all__ = ["SchedulerAccount", "serves"]
 
 def serves(upstream: Upstream, need: Need) -> bool:
     """Whether an upstream is of use to a request with that need."""
+    where = need.where
+    if where is not None and where is not upstream and where.healthy and _could(where, need):
+        return False
+    return _could(upstream, need)
+
+
+def _could(upstream: Upstream, need: Need) -> bool:
     report = upstream.report
     named = need.model is None or need.model in report.models
     return named and (not need.n_ctx or (report.n_ctx or 0) >= need.n_ctx)

@@ -66,9 +66,14 @@ class SchedulerMachine(AgentRules):
     @rule(
         wishes=st.lists(st.tuples(_WEIGHTS, _NEEDS), min_size=1, max_size=4),
         at_once=st.booleans(),
+        where=st.integers(0, 15),
     )
-    def request(self, wishes: list[tuple[int, Need]], at_once: bool) -> None:
-        """Requests come; those that need not wait may be asked for in the short way."""
+    def request(self, wishes: list[tuple[int, Need]], at_once: bool, where: int) -> None:
+        """Requests come; those that need not wait may be asked for in the short way.
+
+        Some are for one upstream.
+        """
+        there = [*self.upstreams(), *[None] * 16][where]
         for weight, need in wishes:
             try:
                 routed = self.scheduler.need(need.model, self.now)
@@ -76,7 +81,7 @@ class SchedulerMachine(AgentRules):
                 self.check_unknown(error.model)
                 continue
             self.check_routed(need.model, routed.model)
-            need = Need(routed.model, need.n_ctx)
+            need = Need(routed.model, need.n_ctx, there)
             self.enter(Waiter(weight, self.now, need), at_once)
 
     def enter(self, waiter: Waiter, at_once: bool = False) -> None:
@@ -87,7 +92,10 @@ class SchedulerMachine(AgentRules):
         if at_once:
             lease = self.scheduler.grant_at_once(waiter, self.now)
             if lease is not None:
-                assert nobody_waits and not waiter.waiting
+                # Nobody who waits could have had it, so that nobody was passed.
+                assert not waiter.waiting
+                for other in [] if nobody_waits else self.waiters[:-1]:
+                    assert not serves(lease.upstream, other.need)
                 self.follow(Outcome((Grant(waiter, lease),)))
                 return
         waiting = len(self.waiters)
@@ -165,7 +173,8 @@ class SchedulerMachine(AgentRules):
         if need is None:
             return
         assert need.model == waiter.need.model and waiter.need.n_ctx <= need.n_ctx
-        assert not serves(upstream, need)
+        assert need.where is None
+        assert upstream.forgotten or not serves(upstream, need)
         assert any(serves(other, need) for other in self.fleet.upstreams)
         del self.leases[lease]
         self.suspicion(upstream).ended(lease)

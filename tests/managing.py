@@ -15,9 +15,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 
 from paddler.balancer.admission import Admission
+from paddler.balancer.doorkeeping import Doorkeeper
 from paddler.balancer.history import History
 from paddler.balancer.management import management_resource
 from paddler.balancer.metrics import MetricsText
+from paddler.balancer.refusals import RefusedReports
+from paddler.balancer.reports import ReportDesk
 from paddler.balancer.streams import Streams
 from paddler.balancer.tallies import Tallies
 from paddler.errors import PaddlerError
@@ -107,8 +110,8 @@ class ManagementCase(SynchronousTestCase):
             admission=self.admission,
             clock=self.clock,
             started_at=STARTED,
-            token=token,
-            allowed_origins=allowed_origins,
+            desk=ReportDesk(self.admission, RefusedReports(self.clock)),
+            door=Doorkeeper(token, allowed_origins),
             dashboard=dashboard,
             reverseproxy="127.0.0.1:8086",
             management="127.0.0.1:8085",

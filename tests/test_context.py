@@ -13,9 +13,8 @@ from paddler.balancer.tallies import Tallies
 from paddler.testing import Call, ScriptedServer
 from tests.llamas import until
 from tests.proxying import ProxyCase, post
-from tests.test_real_balancer import FleetCase
 
-__all__ = ["ContextTests", "RealContextTests", "WantedTests"]
+__all__ = ["ContextTests", "WantedTests"]
 
 
 def too_long(tokens: int, n_ctx: int) -> bytes:
@@ -174,32 +173,3 @@ class ContextTests(ProxyCase):
         self.assertIn(b"HTTP/1.1 503", await waiting.until(b"shutting_down"))
         running.answer(200, b"{}")
         await client.until(b"\r\n\r\n")
-
-
-class RealContextTests(FleetCase):
-    """Real llama-servers with contexts of several sizes."""
-
-    async def test_real(self) -> None:
-        """Prompts go where they fit, streamed or not; what fits none gets llama-server's 400."""
-        for name, size in (("small", 256), ("large", 2048)):
-            llama = await self.llama("-c", str(2 * size))
-            await self.start_agent(llama, name)
-        await self.until_idle(4)
-        contexts = {view.agent_name: view for view in self.balancer.admission.agents()}
-        self.assertEqual(set(contexts), {"small", "large"})
-        for times in (30, 120):
-            for stream in (False, True):
-                body = {"prompt": "the cat and the dog " * times, "n_predict": 2}
-                for _ in range(4):
-                    client = await self.connect()
-                    client.send(post("/completion", {**body, "stream": stream}))
-                    received = await client.until(b"\r\n\r\n")
-                    self.assertIn(b"HTTP/1.1 200 ", received)
-                    self.assertIn(b"x-paddler-agent: large", received.lower())
-                    await client.until(b"tokens_predicted")
-        code, answer = await self.ask("/completion", {"prompt": "the cat " * 3000, "n_predict": 2})
-        error = answer["error"]
-        self.assertEqual((code, error["type"]), (400, "exceed_context_size_error"))
-        self.assertEqual(error["n_ctx"], 2048)
-        self.assertGreater(error["n_prompt_tokens"], 3000)
-        await self.until_idle(4)

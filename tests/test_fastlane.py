@@ -20,7 +20,7 @@ __all__ = ["LaneTests", "ReactorTests", "StallTests"]
 
 _OTHERS = ("test_faults_balancer", "test_faults_of_answers")
 _MODELS = ("test_models", "test_context", "test_conversations")
-_MODULES = ("test_proxy", "test_limits", *_MODELS, "onlane")
+_MODULES = ("test_proxy", "test_limits", *_MODELS, "onlane", "onlane_reports")
 
 
 def modules() -> list[str]:

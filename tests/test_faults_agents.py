@@ -7,9 +7,15 @@ from typing import Any
 
 import attrs
 
+from paddler.balancer.doorkeeping import Doorkeeper
+from paddler.balancer.fastlane import loop_of
+from paddler.balancer.fastlane.adoption import FastLane
+from paddler.balancer.fastlane.reporting import FastReports
 from paddler.balancer.history import History
 from paddler.balancer.limits import Limits
 from paddler.balancer.management import management_resource
+from paddler.balancer.refusals import RefusedReports
+from paddler.balancer.reports import ReportDesk
 from paddler.balancer.sites import ConnectionSite
 from paddler.balancer.streams import Streams
 from paddler.testing import ScriptedServer
@@ -24,12 +30,14 @@ class AgentsCase(FaultCase):
 
     async def setUp(self) -> None:
         await super().setUp()
+        desk = ReportDesk(self.admission, RefusedReports(self.clock))
+        door, loop = Doorkeeper(None, ()), loop_of(reactor)
         root = management_resource(
             admission=self.admission,
             clock=self.clock,
             started_at=self.clock.seconds(),
-            token=None,
-            allowed_origins=(),
+            desk=desk,
+            door=door,
             dashboard=False,
             reverseproxy="",
             management="",
@@ -37,8 +45,11 @@ class AgentsCase(FaultCase):
             metrics=None,
             streams=Streams.of(self.admission, self.clock),
         )
-        self.management = ConnectionSite(root, reactor, "management", Limits(2**20, 20.0, 1000))
+        limits = Limits(2**20, 20.0, 1000)
+        lane = None if loop is None else FastLane(loop, FastReports(desk, door))
+        self.management = ConnectionSite(root, reactor, "management", limits, lane=lane)
         listening = reactor.listenTCP(0, self.management, interface="127.0.0.1")
+        self.management.port = listening
         self.management_port = listening.getHost().port
 
         async def close() -> None:

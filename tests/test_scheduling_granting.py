@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.scheduling.granting import KEPT
-from paddler.scheduling.lines import HEAVIEST, Need, Waiter
+from paddler.scheduling.lines import ANYTHING, HEAVIEST, Need, Waiter
 from tests.scenes import Scene
 
 __all__ = ["HeaviestTests", "KeptTests", "LinesTests", "crowd_behind_a_heavy_one"]
@@ -157,6 +157,22 @@ class LinesTests(SynchronousTestCase):
         for waiter in waiting:
             scene.end(waiter)
         self.assertEqual(scene.order[before:], waiting)
+
+    def test_at_once(self) -> None:
+        """Who waits for one model keeps nobody from another's slots, even in the short way."""
+        scene = Scene()
+        scene.hear("b", slots=2, models=("b",))
+        for model in ("a", "c", "c"):
+            scene.ask(model=model)
+        asked = [Waiter(1, scene.now, need) for need in (Need("b"), ANYTHING, Need("b"))]
+        leases = [scene.scheduler.grant_at_once(waiter, scene.now) for waiter in asked]
+        self.assertEqual([lease is not None for lease in leases], [True, True, False])
+        scene.ask(model="b")
+        assert leases[0] is not None
+        scene.drain("b")
+        scene.took(scene.scheduler.release(leases[0], scene.now))
+        for need in (Need("b"), ANYTHING):
+            self.assertIsNone(scene.scheduler.grant_at_once(Waiter(1, scene.now, need), scene.now))
 
     def test_in_order(self) -> None:
         """Who could use the same server gets it by arrival, whatever names they ask by."""

@@ -7,6 +7,7 @@ allowed to. Nothing here knows what is asked for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hmac import compare_digest
 
 import attrs
@@ -74,9 +75,15 @@ class Doorkeeper:
 
         :raises Unauthorized: none or a wrong one was shown.
         """
+        self.check_shown(request.requestHeaders.getRawHeaders(b"authorization", ()))
+
+    def check_shown(self, shown: Sequence[bytes]) -> None:
+        """The same, for the Authorization headers that came.
+
+        :raises Unauthorized: none or a wrong token was shown.
+        """
         if self._token is None:
             return
-        shown = request.requestHeaders.getRawHeaders(b"authorization", ())
         if len(shown) == 1:
             scheme, _, token = shown[0].partition(b" ")
             if scheme.lower() == b"bearer" and compare_digest(token.strip(b" "), self._token):

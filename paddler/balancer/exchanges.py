@@ -10,6 +10,7 @@ import attrs
 import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
 
 from paddler.balancer.accounts import Account, Ledger, Ledgers
 from paddler.balancer.admission import Admission
@@ -19,8 +20,9 @@ from paddler.balancer.conversations import Conversations, fits
 from paddler.balancer.doubts import Patience, Running
 from paddler.balancer.ending import Ending
 from paddler.balancer.exchange import Exchange
-from paddler.balancer.requests import MODEL, Destination, Doors, Target
+from paddler.balancer.requests import MODEL, SLOT_PATHS, Destination, Doors, Target
 from paddler.headers import CONVERSATION, RequestHeaders
+from paddler.interfaces import IPlainServer
 from paddler.scheduling.slots import Upstream
 
 __all__ = ["Exchanges", "Ways"]
@@ -44,6 +46,7 @@ class Ways:
     prompts: bool = False
 
 
+@implementer(IPlainServer)
 @attrs.define(eq=False)
 class Exchanges:
     """Requests under way.
@@ -71,8 +74,12 @@ class Exchanges:
         self.running = Running(self.clock, self.ways.patience)
         self.admission.on_doubt = self.running.doubted
 
+    def takes(self, uri: bytes, headers: RequestHeaders) -> bool:
+        """See `IPlainServer`."""
+        return uri in SLOT_PATHS
+
     def new(self, request: Any) -> Exchange:
-        """A request has come, whole; `begin` serves it.
+        """See `IPlainServer`; those that are not plain are begun here too.
 
         :param request: an `IClientRequest`.
         """

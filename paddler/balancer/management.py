@@ -6,7 +6,6 @@ rule about slots and holds no state but the count of refused reports.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from urllib.parse import parse_qsl
 
@@ -31,24 +30,17 @@ from paddler.balancer.readings import (
     health_json,
     queue_json,
 )
-from paddler.balancer.refusals import RefusedReports
+from paddler.balancer.reports import REPORT_LIMIT, ReportDesk, agent_id_of
 from paddler.balancer.streams import Streams
 from paddler.errors import (
-    BodyTooLarge,
-    MalformedRequest,
     MethodNotAllowed,
     NoSuchPage,
     PaddlerError,
     Unauthorized,
 )
-from paddler.values import Report
 
-__all__ = ["REPORT_LIMIT", "management_resource"]
+__all__ = ["management_resource"]
 
-#: The most bytes that a report may have.
-REPORT_LIMIT = 1024 * 1024
-
-_AGENT_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _HEALTH = (b"health",)
 _API = (b"api", b"v1")
 _OK = b'{"status":"ok"}'
@@ -65,8 +57,8 @@ def management_resource(
     admission: Admission,
     clock: IReactorTime,
     started_at: float,
-    token: str | None,
-    allowed_origins: tuple[str, ...],
+    desk: ReportDesk,
+    door: Doorkeeper,
     dashboard: bool,
     reverseproxy: str,
     management: str,
@@ -79,9 +71,9 @@ def management_resource(
     :param admission: where reports go and views come from.
     :param clock: the time, in Unix seconds.
     :param started_at: when the balancer started, in the clock's seconds.
-    :param token: what everyone must show, except for `/health` and the dashboard's files,
-        which hold no data; None: nothing.
-    :param allowed_origins: web origins that may use the API.
+    :param desk: takes reports in.
+    :param door: says who may ask for what, except for `/health` and the dashboard's files,
+        which hold no data.
     :param dashboard: serve `/dashboard`.
     :param reverseproxy: where clients are served, as it is shown.
     :param management: where this is served, as it is shown.
@@ -97,11 +89,10 @@ def management_resource(
             reverseproxy=reverseproxy,
             management=management,
             request_buffer_timeout=admission.timeout,
-            refused_reports=refusals.count,
+            refused_reports=desk.refusals.count,
         )
 
-    refusals = RefusedReports(clock)
-    routes = _Management(admission, refusals, balancer, history, streams).routes()
+    routes = _Management(admission, desk, balancer, history, streams).routes()
     if metrics is not None:
         routes[(b"metrics",)] = _showing(metrics.send)
     open_routes: dict[tuple[bytes, ...], Mapping[bytes, _Answer]] = {
@@ -109,7 +100,7 @@ def management_resource(
     }
     if dashboard:
         open_routes.update(_dashboard_routes())
-    return _Root(Doorkeeper(token, allowed_origins), routes, open_routes)
+    return _Root(door, routes, open_routes)
 
 
 @attrs.frozen(eq=False)
@@ -117,7 +108,7 @@ class _Management:
     """What is done at each path."""
 
     _admission: Admission
-    _refusals: RefusedReports
+    _desk: ReportDesk
     _balancer: Callable[[], BalancerView]
     _history: History
     _streams: Streams
@@ -140,17 +131,9 @@ class _Management:
         }
 
     def _report(self, request: Request, raw_id: bytes) -> None:
-        # One a second from each agent: nothing here may be slow, or be logged each time.
-        try:
-            agent_id = _agent_id(raw_id)
-            report = _read_report(request)
-        except PaddlerError as error:
-            self._refusals.refused(_sender(request), raw_id.decode("utf-8", "replace"), str(error))
-            raise
-        in_use = self._admission.report(agent_id, report)
-        self._refusals.accepted(_sender(request), agent_id)
-        # The agent looks at its slots more often while some are in use.
-        send_json(request, b'{"status":"ok","slots_in_use":%d}' % in_use)
+        content = request.content
+        body: bytes = b"" if content is None else content.read(REPORT_LIMIT + 1)
+        send_json(request, self._desk.take(raw_id, body, _sender(request)))
 
     def _demand(self, request: Request) -> None:
         query = request.uri.partition(b"?")[2].decode("latin-1")
@@ -158,15 +141,15 @@ class _Management:
         send_json(request, demand_json(self._admission, model))
 
     def _leave(self, request: Request, raw_id: bytes) -> None:
-        self._admission.leave(_agent_id(raw_id))
+        self._admission.leave(agent_id_of(raw_id))
         send_json(request, _OK)
 
     def _drain(self, request: Request, raw_id: bytes) -> None:
-        self._admission.drain(_agent_id(raw_id), True)
+        self._admission.drain(agent_id_of(raw_id), True)
         send_json(request, _OK)
 
     def _resume(self, request: Request, raw_id: bytes) -> None:
-        self._admission.drain(_agent_id(raw_id), False)
+        self._admission.drain(agent_id_of(raw_id), False)
         send_json(request, _OK)
 
 
@@ -252,29 +235,6 @@ def _dashboard_routes() -> _Routes:
     routes = {path: _showing(file.send) for path, file in dashboard_files().items()}
     routes[(b"dashboard", b"")] = _showing(to_the_page)
     return routes
-
-
-def _read_report(request: Request) -> Report:
-    """The report that a request brings.
-
-    :raises BodyTooLarge: it has more bytes than a report has.
-    :raises MalformedReport: it can't be understood.
-    """
-    content = request.content
-    body: bytes = b"" if content is None else content.read(REPORT_LIMIT + 1)
-    if len(body) > REPORT_LIMIT:
-        raise BodyTooLarge(REPORT_LIMIT)
-    return Report.from_json(body)
-
-
-def _agent_id(raw: bytes) -> str:
-    """An agent's id from a path.
-
-    :raises MalformedRequest: it is none.
-    """
-    if _AGENT_ID.fullmatch(raw) is None:
-        raise MalformedRequest("agent_id: needs 1 to 128 of A-Z, a-z, 0-9, '.', '_' and '-'")
-    return raw.decode("ascii")
 
 
 def _sender(request: Request) -> str:

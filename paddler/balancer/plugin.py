@@ -20,13 +20,16 @@ from paddler.balancer.access import AccessLog
 from paddler.balancer.accounts import Ledger, Ledgers
 from paddler.balancer.admission import Admission
 from paddler.balancer.bodies import no_folder_for_files
+from paddler.balancer.doorkeeping import Doorkeeper
 from paddler.balancer.exchanges import Exchanges
 from paddler.balancer.fastlane import loop_of
 from paddler.balancer.history import History, HistoryService
 from paddler.balancer.limits import BodyBudget, Limits
-from paddler.balancer.management import REPORT_LIMIT, management_resource
+from paddler.balancer.management import management_resource
 from paddler.balancer.metrics import MetricsText
 from paddler.balancer.proxy import ProxyResource
+from paddler.balancer.refusals import RefusedReports
+from paddler.balancer.reports import REPORT_LIMIT, ReportDesk
 from paddler.balancer.settings import BalancerOptions, BalancerSettings
 from paddler.balancer.sites import ConnectionSite
 from paddler.balancer.statsd import StatsdService, gauges
@@ -92,11 +95,15 @@ class BalancerService(WithLog):
             told.append(AccessLog())
         ledgers = Ledgers(tuple(told))
         self.exchanges = Exchanges(reactor, self.admission, self.hop, settings.ways, ledgers)
-        lane = None
+        desk = ReportDesk(self.admission, RefusedReports(reactor))
+        door = Doorkeeper(settings.token, settings.allowed_origins)
+        lane = reporting = None
         if loop is not None:
             from paddler.balancer.fastlane.adoption import FastLane
+            from paddler.balancer.fastlane.reporting import FastReports
 
             lane = FastLane(loop, self.exchanges)
+            reporting = FastLane(loop, FastReports(desk, door))
         self.public = ConnectionSite(
             ProxyResource(self.exchanges),
             reactor,
@@ -112,8 +119,8 @@ class BalancerService(WithLog):
             admission=self.admission,
             clock=reactor,
             started_at=reactor.seconds(),
-            token=settings.token,
-            allowed_origins=settings.allowed_origins,
+            desk=desk,
+            door=door,
             dashboard=settings.dashboard,
             reverseproxy=settings.reverseproxy,
             management=settings.management,
@@ -125,7 +132,9 @@ class BalancerService(WithLog):
         self._statsd: StatsdService | None = None
         if settings.statsd is not None:
             self._statsd = StatsdService(reactor, settings.statsd, lambda: gauges(self.admission))
-        self.private = ConnectionSite(root, reactor, "management", _MANAGEMENT_LIMITS)
+        self.private = ConnectionSite(
+            root, reactor, "management", _MANAGEMENT_LIMITS, lane=reporting
+        )
         self._management = _Port(settings.management, self.private, reactor)
         self._reverseproxy = _Port(settings.reverseproxy, self.public, reactor)
 

@@ -20,7 +20,7 @@ import attrs
 
 from paddler.facts import Facts
 from paddler.scheduling.fleet import Fleet
-from paddler.scheduling.lines import Line, Waiter
+from paddler.scheduling.lines import Line, Need, Waiter
 from paddler.scheduling.outcomes import Grant
 from paddler.scheduling.policies import Policy
 from paddler.scheduling.slots import Lease, Upstream
@@ -29,6 +29,8 @@ from paddler.values import Report
 
 __all__ = ["Granting"]
 
+#: Lines that are looked at one by one, for a request that might not have to come into one.
+FEW = 8
 #: Seconds for which a choice of what is kept for the head of a line holds, while it can: to
 #: choose is to look at every upstream that can serve it.
 KEPT = 1.0
@@ -74,6 +76,14 @@ class Granting:
             # Whatever weighs as much or more finds no room either.
             add(line, waiter.weight)
         return grants
+
+    def others_want(self, need: Need) -> bool:
+        """Whether somebody in line may want what can serve a need."""
+        lines, servers = self._queue.lines, self._fleet.kinds.servers
+        if len(lines) > FEW:
+            return True
+        wanted = servers(need).kinds
+        return any(kind in wanted for line in lines for kind in servers(line.need).kinds)
 
     def grant_one(self, waiter: Waiter, now: float) -> Lease | None:
         """A lease for a request while nobody else wants one; None: there is no room."""

@@ -143,11 +143,11 @@ class Scheduler(Observed):
         return outcome
 
     def grant_at_once(self, waiter: Waiter, now: float) -> Lease | None:
-        """Slots for a request while nobody waits; None: it has to come into line.
+        """Slots for a request while nobody waits for what it needs; None: it has to come into line.
 
         The same as `request` would give it, at a fraction of the cost.
         """
-        if len(self._queue):
+        if len(self._queue) and self._granting.others_want(waiter.need):
             return None
         lease = self._granting.grant_one(waiter, now)
         if lease is not None:

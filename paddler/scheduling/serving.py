@@ -207,8 +207,15 @@ class Kinds:
 
     def serve(self, upstream: Upstream, need: Need) -> bool:
         """Whether an upstream can serve a need."""
+        where = need.where
+        if where is not None and where is not upstream and self._is_there(where, need):
+            return False
         kind = self._kind_of.get(upstream)
         return kind is not None and kind.serves(need)
+
+    def _is_there(self, where: Upstream, need: Need) -> bool:
+        """Whether the one that a need is for can serve it."""
+        return where.healthy and where in self._kind_of and self._kind_of[where].serves(need)
 
     def larger(self, need: Need, n_ctx: int) -> Need | None:
         """The same need with a larger context; None: no upstream has one and may be sent to.
@@ -225,7 +232,7 @@ class Kinds:
     def servers(self, need: Need) -> Servers:
         """What can serve a need."""
         if need.where is not None:
-            if need.where.healthy and self.serve(need.where, need):
+            if self._is_there(need.where, need):
                 return OneServer((self._kind_of[need.where],), need.where)
             need = need._replace(where=None)
         found = self._servers.get(need)

@@ -16,7 +16,6 @@ from paddler.balancer.fastlane.connection import FastConnection
 from paddler.balancer.fastlane.outbox import Outbox
 
 if TYPE_CHECKING:
-    from paddler.balancer.exchanges import Exchanges
     from paddler.balancer.sites import ConnectionSite
 
 __all__ = ["Adoption", "FastLane"]
@@ -33,11 +32,11 @@ class FastLane:
     """Has the connections that a port takes served on asyncio's transports.
 
     :param loop: the asyncio loop that the reactor runs on.
-    :param exchanges: serves requests.
+    :param server: serves requests, an `IPlainServer`.
     """
 
     loop: asyncio.AbstractEventLoop
-    exchanges: Exchanges
+    server: Any
     outbox: Outbox = attrs.field(init=False)
     _connections: set[FastConnection] = attrs.field(factory=set, init=False)
     _adopting: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)
@@ -95,7 +94,7 @@ class FastLane:
         """In the place of a transport of Twisted's: `protocol` is not needed yet."""
         protocol.makeConnection = lambda transport: None
         adoption = Adoption(self, protocol, address, port, number, reactor)
-        connection = FastConnection(adoption, site, self.exchanges, address[0].encode())
+        connection = FastConnection(adoption, site, self.server, address[0].encode())
         self._connections.add(connection)
         site.connected(connection)
         if self._looking is None:

@@ -1,7 +1,7 @@
 """One client's connection in the fast lane.
 
-It takes plain requests: a well-formed POST of HTTP/1.1 to a path of llama-server's that takes
-slots, whose head comes in one piece and whose body has a length and is not large. At the first
+It takes plain requests: a well-formed POST of HTTP/1.1 that its server takes, whose head comes in
+one piece and whose body has a length and is not large. At the first
 request that is anything else the connection goes to twisted.web, with every byte of that request,
 and stays there.
 """
@@ -19,7 +19,6 @@ from paddler.balancer.fastlane.request import FastRequest
 from paddler.errors import PaddlerError
 
 if TYPE_CHECKING:
-    from paddler.balancer.exchanges import Exchanges
     from paddler.balancer.fastlane.adoption import Adoption
     from paddler.balancer.sites import ConnectionSite
 
@@ -36,20 +35,18 @@ class FastConnection(asyncio.Protocol):
 
     :param adoption: where it came from, and how it goes to twisted.web.
     :param site: knows it, and has its limits.
-    :param exchanges: serves its requests.
+    :param server: serves its requests, an `IPlainServer`.
     :param host: the client's address.
     """
 
-    def __init__(
-        self, adoption: Adoption, site: ConnectionSite, exchanges: Exchanges, host: bytes
-    ) -> None:
+    def __init__(self, adoption: Adoption, site: ConnectionSite, server: Any, host: bytes) -> None:
         self.site = site
         self._adoption = adoption
-        self._exchanges = exchanges
+        self._server = server
         self._host = host
         self._transport: Any = None
         self.write: Callable[[bytes], None] = lambda data: None
-        self._heads = PlainHeads()
+        self._heads = PlainHeads(server.takes)
         self._request: FastRequest | None = None
         self._exchange: Any = None
         #: The body that is coming, in pieces, and how much of it is not here yet.
@@ -164,7 +161,7 @@ class FastConnection(asyncio.Protocol):
     def _serve(self, body: bytes) -> None:
         uri, headers, keeps = self._heads.uri, self._heads.headers, self._heads.keeps
         request = FastRequest(self, uri, headers, MemoryBody(body), self._host, keeps)
-        self._request, self._exchange = request, self._exchanges.new(request)
+        self._request, self._exchange = request, self._server.new(request)
         self._exchange.begin()
 
     # From the request that is served.

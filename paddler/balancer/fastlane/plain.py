@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from paddler.balancer.requests import SLOT_PATHS
 from paddler.headers import RequestHeaders
 
 __all__ = ["PlainHeads"]
@@ -22,9 +22,13 @@ _NOT_PLAIN = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
 
 
 class PlainHeads:
-    """Reads the heads of one connection's requests, one after another."""
+    """Reads the heads of one connection's requests, one after another.
 
-    def __init__(self) -> None:
+    :param takes: whether there is a server for a request with this target and these headers.
+    """
+
+    def __init__(self, takes: Callable[[bytes, RequestHeaders], bool]) -> None:
+        self._takes = takes
         self._parser = HttpRequestParser(self)
         self._pairs: list[tuple[bytes, bytes]] = []
         self._complete = False
@@ -58,11 +62,11 @@ class PlainHeads:
         self._parser.feed_data(data)
 
     def _size(self) -> int | None:
-        if self.uri not in SLOT_PATHS or len(self._pairs) > HEADERS:
-            return None
-        if self._parser.get_method() != b"POST":
+        if self._parser.get_method() != b"POST" or len(self._pairs) > HEADERS:
             return None
         self.headers = headers = RequestHeaders(self._pairs)
+        if not self._takes(self.uri, headers):
+            return None
         others = headers.others
         if not _NOT_PLAIN.isdisjoint(others) or len(others.get(b"host", ())) != 1:
             return None
