@@ -27,8 +27,9 @@ from paddler.balancer.limits import BodyBudget, Limits
 from paddler.balancer.proxy import ProxyResource
 from paddler.balancer.sites import ConnectionSite
 from paddler.balancer.upstream import AgentHop
-from paddler.scheduling.policies import IdleSlots
+from paddler.scheduling.policies import IdleSlots, Policy
 from paddler.scheduling.scheduler import Scheduler
+from paddler.scheduling.toll import Prefix
 from paddler.testing import Call, ScriptedServer
 from paddler.values import Address, Report
 from tests.llamas import until
@@ -136,6 +137,7 @@ class ProxyCase(TestCase):
     buffer_bytes = 256 * 2**20
     limits = Limits(body=100 * 2**20, quiet=20.0, connections=1000)
     ways = Ways()
+    policy: Policy | Prefix = IdleSlots()
     ledger: Ledger | None = None
 
     async def setUp(self) -> None:
@@ -143,7 +145,7 @@ class ProxyCase(TestCase):
         self.addCleanup(self._check_what_is_left)
         self.clock = self.make_clock()
         self.scheduler = Scheduler(
-            IdleSlots(), Random(1), self.buffer_size, self.agent_expiry, quarantine=10.0
+            self.policy, Random(1), self.buffer_size, self.agent_expiry, quarantine=10.0
         )
         bodies = BodyBudget(self.buffer_bytes)
         self.admission = Admission(self.clock, self.scheduler, self.buffer_timeout, bodies)

@@ -19,7 +19,7 @@ from tests.commands import environment
 __all__ = ["LaneTests", "ReactorTests", "StallTests"]
 
 _OTHERS = ("test_faults_balancer", "test_faults_of_answers")
-_MODELS = ("test_models", "test_context", "test_conversations")
+_MODELS = ("test_models", "test_context", "test_conversations", "test_prefix")
 _MODULES = ("test_proxy", "test_limits", *_MODELS, "onlane", "onlane_reports")
 
 

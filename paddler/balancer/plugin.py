@@ -88,9 +88,7 @@ class BalancerService(WithLog):
 
             self.hop = FastHop(loop, reactor, settings.connect_timeout, self.hop)
         history, tallies = History(), Tallies(self.admission.states)
-        told: list[Ledger] = [history]
-        if settings.metrics:
-            told.append(tallies)
+        told: list[Ledger] = [history, tallies] if settings.metrics else [history]
         if settings.access_log:
             told.append(AccessLog())
         ledgers = Ledgers(tuple(told))
