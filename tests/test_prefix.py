@@ -11,6 +11,9 @@ from twisted.internet.task import deferLater
 
 from paddler.balancer.accounts import Finished, Ledger
 from paddler.balancer.exchanges import Ways
+from paddler.balancer.metrics import MetricsText
+from paddler.balancer.readings import decisions_json
+from paddler.balancer.tallies import Tallies
 from paddler.facts import Facts
 from paddler.scheduling.toll import Prefix, Toll
 from paddler.scheduling.trust import Fault
@@ -141,3 +144,35 @@ class PrefixTests(ProxyCase):
         server.on_request = wrong
         code, _, _ = await self.ask(post(CHAT, {"messages": [{"content": "words " * 99}]}))
         self.assertEqual((code, self.ended[-1].facts), (400, None))
+
+    async def test_decisions(self) -> None:
+        """Why each went where it went is told, the newest first, and no more than the last."""
+        chat = ["some words " * 100]
+        await self.turn(chat, CHAT, "X-Request-Id: first")
+        await self.turn([*chat, "more"], CHAT, "X-Request-Id: second")
+        await self.ask(post("/v1/embeddings", {"input": "x"}))
+        told = json.loads(decisions_json(self.admission))["decisions"]
+        self.assertEqual(
+            [(each["request_id"], each["why"]) for each in told],
+            [("second", "prefix"), ("first", "new")],
+        )
+        self.assertEqual(told[0]["agent"], told[1]["agent"])
+        self.assertGreater(told[0]["cached_tokens"], 200)
+
+    async def test_metrics(self) -> None:
+        """What was cached is counted, and how fast each server is."""
+        tallies = Tallies(self.admission.states)
+        self.proxy.ledger = tallies
+        chat = ["some words " * 100]
+        where = await self.turn(chat)
+        await self.turn([*chat, "more"])
+        cached, evaluated = tallies.prompts[where][::-1]
+        text = (await MetricsText(reactor, self.admission, tallies).get()).decode()
+        for line in (
+            f'paddler_prompt_tokens_total{{agent="{where}",source="cached"}} {float(cached)}',
+            f'paddler_prompt_tokens_total{{agent="{where}",source="evaluated"}} {float(evaluated)}',
+            f'paddler_prompt_tokens_per_second{{agent="{where}"}} 900.0',
+            f'paddler_answer_tokens_per_second{{agent="{where}"}} 30.0',
+        ):
+            self.assertIn(line + "\n", text)
+        self.assertGreater(cached, 200)

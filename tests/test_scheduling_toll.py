@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.facts import Facts
 from paddler.prompts import Prompt
+from paddler.scheduling.decisions import KEPT
 from paddler.scheduling.lines import Need, Waiter
 from paddler.scheduling.scheduler import Scheduler
 from paddler.scheduling.slots import Lease
@@ -290,6 +291,8 @@ class FairnessTests(TollCase):
         scene.now = since + BOUND
         scene.took(scene.scheduler.pass_time(scene.now))
         self.assertEqual(self.has(waits), "b")
+        decision = list(self.toll.decisions)[-1]
+        self.assertEqual((decision.why, decision.waited_seconds), ("fairness", BOUND))
 
     def test_no_timer_for_nobody(self) -> None:
         """Where nobody is passed over, time changes nothing."""
@@ -333,6 +336,39 @@ class FairnessTests(TollCase):
     def over(self, waiter: Waiter) -> bool:
         """It has ended."""
         return self.scene.leases[waiter].ended
+
+
+class DecisionTests(TollCase):
+    """Why requests went where they went."""
+
+    def whys(self) -> list[str]:
+        """The reasons, the oldest first."""
+        return [decision.why for decision in self.toll.decisions]
+
+    def test_reasons(self) -> None:
+        """New chats, chats that go on, and those that go elsewhere as theirs is busy."""
+        self.scene.hear("a", slots=1)
+        first = self.ask("s", "u")
+        self.end(first)
+        self.scene.hear("b", slots=1)
+        again = self.ask("s", "u", "v")
+        self.assertEqual(self.has(again), "a")
+        short = self.ask("s", "w", size=400)
+        self.assertEqual(self.has(short), "b")
+        self.end(short)
+        self.ask("s", "u", size=400)
+        self.assertEqual(self.whys()[:2], ["new", "prefix"])
+        last = list(self.toll.decisions)[-1]
+        self.assertEqual((last.agent, last.why), ("b", "load"))
+        self.assertLess(last.cached_tokens, last.most_cached_tokens)
+
+    def test_few_are_kept(self) -> None:
+        """Only the last are told, the newest first."""
+        self.scene.hear("a", slots=1)
+        for n in range(KEPT + 50):
+            self.end(self.ask(f"s{n}"))
+        told = self.scene.scheduler.decisions()
+        self.assertEqual((len(told), told[0].prompt_tokens), (KEPT, TOKENS))
 
 
 class RandomTests(TollCase):

@@ -97,7 +97,7 @@ class Exchange(Ending):
         if self._conversation is not None:
             where = self._common.has_stream(self._conversation)
         self._waiter = waiter = admission.waiter(wishes.weight, wishes.model, where)
-        waiter.prompt = wishes.prompt
+        waiter.prompt, waiter.request_id = wishes.prompt, self.account.request_id
         self.account.waits(waiter.arrived_at)
         lease = admission.at_once(waiter)
         if lease is not None:

@@ -26,6 +26,7 @@ from paddler.balancer.metrics import MetricsText
 from paddler.balancer.readings import (
     BalancerView,
     agents_json,
+    decisions_json,
     demand_json,
     health_json,
     queue_json,
@@ -127,6 +128,7 @@ class _Management:
             (*_API, b"buffered_requests"): _reading(lambda: queue_json(admission)),
             (*_API, b"buffered_requests", b"stream"): _showing(self._streams.queue.watch),
             (*_API, b"demand"): _showing(self._demand),
+            (*_API, b"decisions"): _reading(lambda: decisions_json(admission)),
             (*_API, b"history"): _reading(self._history.to_json),
         }
 

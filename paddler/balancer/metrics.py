@@ -8,7 +8,7 @@ moment, and written down a piece at a time, with a turn of the reactor between t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import get_args
 
@@ -115,6 +115,16 @@ def _send(request: Request, text: bytes) -> None:
     request.finish()
 
 
+#: A family that may be large: its kind, name, help and labels, and their values with its own.
+_Large = tuple[
+    type[CounterMetricFamily] | type[GaugeMetricFamily],
+    str,
+    str,
+    tuple[str, ...],
+    Sequence[tuple[tuple[str, ...], float]],
+]
+
+
 @attrs.frozen
 class _Families(Collector):
     """What the library writes down at a time."""
@@ -130,36 +140,54 @@ def _pieces(admission: Admission, tallies: Tallies) -> Iterator[bytes]:
     """The text; all numbers are those of the moment in which the first piece is asked for."""
     states = admission.states()
     tallies.keep(states)
-    requests, prompts = list(tallies.requests.items()), list(tallies.prompts.items())
+    large = list(_by_agent(admission, tallies))
     yield generate_latest(_Families((*_of_fleet(admission, states), *_of_requests(tallies))))
-    for begin in range(0, len(requests), PIECE):
-        family = CounterMetricFamily(
-            "paddler_requests_total",
-            "Requests that have ended, by the status that was sent (0: none was, as the client "
-            "had gone; other: none of HTTP's) and the agent whose server had the request (empty: "
-            "none had, the balancer answered).",
-            labels=("code", "agent"),
-        )
-        for (code, agent), count in requests[begin : begin + PIECE]:
-            family.add_metric((code, agent), count)
-        yield _piece(family, begin)
-    for begin in range(0, len(prompts), PIECE):
-        family = CounterMetricFamily(
-            "paddler_prompt_tokens_total",
-            "Tokens of prompts, by whether the agent's server had to evaluate them or had them in "
-            "its cache, as its answers say.",
-            labels=("source", "agent"),
-        )
-        for agent, (evaluated, cached) in prompts[begin : begin + PIECE]:
-            family.add_metric(("evaluated", agent), evaluated)
-            family.add_metric(("cached", agent), cached)
-        yield _piece(family, begin)
+    for kind, name, documentation, labels, rows in large:
+        for begin in range(0, len(rows), PIECE):
+            family = kind(name, documentation, labels=labels)
+            for row, value in rows[begin : begin + PIECE]:
+                family.add_metric(row, value)
+            text = generate_latest(_Families((family,)))
+            # Its help and its type stand before a family once.
+            yield text.split(b"\n", 2)[2] if begin else text
 
 
-def _piece(family: Metric, begin: int) -> bytes:
-    """A part of a family: its help and its type stand before the first."""
-    text = generate_latest(_Families((family,)))
-    return text.split(b"\n", 2)[2] if begin else text
+def _by_agent(admission: Admission, tallies: Tallies) -> Iterator[_Large]:
+    """What has series for each agent."""
+    yield (
+        CounterMetricFamily,
+        "paddler_requests_total",
+        "Requests that have ended, by the status that was sent (0: none was, as the client had "
+        "gone; other: none of HTTP's) and the agent whose server had the request (empty: none had, "
+        "the balancer answered).",
+        ("code", "agent"),
+        list(tallies.requests.items()),
+    )
+    prompts = tallies.prompts.items()
+    yield (
+        CounterMetricFamily,
+        "paddler_prompt_tokens_total",
+        "Tokens of prompts, by whether the agent's server had to evaluate them or had them in its "
+        "cache, as its answers say.",
+        ("source", "agent"),
+        [(("evaluated", agent), tokens) for agent, (tokens, _) in prompts]
+        + [(("cached", agent), tokens) for agent, (_, tokens) in prompts],
+    )
+    paces = admission.paces().items()
+    yield (
+        GaugeMetricFamily,
+        "paddler_prompt_tokens_per_second",
+        "Tokens of a prompt that the agent's server evaluates in a second, as learnt.",
+        ("agent",),
+        [((agent,), pace.speed) for agent, pace in paces if pace.speed is not None],
+    )
+    yield (
+        GaugeMetricFamily,
+        "paddler_answer_tokens_per_second",
+        "Tokens of one answer that the agent's server makes in a second, as learnt.",
+        ("agent",),
+        [((agent,), pace.answer_speed) for agent, pace in paces if pace.answer_speed is not None],
+    )
 
 
 def _of_fleet(admission: Admission, states: Mapping[str, State]) -> Iterator[Metric]:

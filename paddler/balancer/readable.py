@@ -7,7 +7,9 @@ from twisted.internet.interfaces import IReactorTime
 
 from paddler.balancer.limits import BodyBudget
 from paddler.errors import QueueFull
+from paddler.scheduling.decisions import Decision
 from paddler.scheduling.demand import ModelDemand
+from paddler.scheduling.pace import Pace
 from paddler.scheduling.scheduler import Scheduler
 from paddler.scheduling.slots import State, Upstream
 from paddler.scheduling.views import AgentView, FleetView, ModelView, QueueView
@@ -30,6 +32,14 @@ class Readable:
     _scheduler: Scheduler
     timeout: float
     bodies: BodyBudget = attrs.field(factory=BodyBudget)
+
+    def decisions(self) -> list[Decision]:
+        """Why the last requests went where they went, the newest first."""
+        return self._scheduler.decisions()
+
+    def paces(self) -> dict[str, Pace]:
+        """How fast each agent's llama-server is, as far as it is learnt."""
+        return self._scheduler.paces()
 
     def agents(self) -> tuple[AgentView, ...]:
         """All agents."""

@@ -11,7 +11,15 @@ import msgspec
 from paddler import __version__
 from paddler.balancer.admission import Admission
 
-__all__ = ["BalancerView", "DemandView", "agents_json", "demand_json", "health_json", "queue_json"]
+__all__ = [
+    "BalancerView",
+    "DemandView",
+    "agents_json",
+    "decisions_json",
+    "demand_json",
+    "health_json",
+    "queue_json",
+]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -63,6 +71,11 @@ def health_json(admission: Admission) -> bytes:
 def agents_json(admission: Admission) -> bytes:
     """All agents."""
     return _encode({"agents": admission.agents()})
+
+
+def decisions_json(admission: Admission) -> bytes:
+    """Why the last requests went where they went."""
+    return _encode({"decisions": admission.decisions()})
 
 
 def queue_json(admission: Admission) -> bytes:

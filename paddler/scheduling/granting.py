@@ -19,9 +19,11 @@ from random import Random
 import attrs
 
 from paddler.facts import Facts
+from paddler.scheduling.decisions import Decision
 from paddler.scheduling.fleet import Fleet
 from paddler.scheduling.lines import Line, Need, Waiter
 from paddler.scheduling.outcomes import Grant
+from paddler.scheduling.pace import Pace
 from paddler.scheduling.policies import Policy
 from paddler.scheduling.slots import Lease, Upstream
 from paddler.scheduling.waiting import WaitingQueue
@@ -90,6 +92,15 @@ class Granting:
         return self._lease(waiter, (), now)
 
     # What matters to those that learn.
+
+    @property
+    def decisions(self) -> Collection[Decision]:
+        """Why the last requests went where they went, where there is more to it than idle slots."""
+        return ()
+
+    def pace_of(self, upstream: Upstream) -> Pace | None:
+        """How fast an upstream is; None: nobody wants to know."""
+        return None
 
     @property
     def due(self) -> float | None:

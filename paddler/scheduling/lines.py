@@ -47,6 +47,7 @@ class Waiter:
     :param arrived_at: when it came, in the caller's seconds.
     :param need: what it needs; it changes only while it is not in line.
     :param prompt: how its prompt begins; None: it has none, or nobody wants to know.
+    :param request_id: the client's id for it, or ours.
     :ivar place: its place in line, given at the first entry and kept from then on.
     :ivar seen: who has how much of its prompt.
     :ivar counts_from: when it counts as having come: as much later as its prompt costs; told at
@@ -58,6 +59,7 @@ class Waiter:
     arrived_at: float
     need: Need = ANYTHING
     prompt: Prompt | None = None
+    request_id: str = ""
     place: int = attrs.field(default=-1, init=False)
     seen: Seen | None = attrs.field(default=None, init=False)
     counts_from: float = attrs.field(default=0.0, init=False)

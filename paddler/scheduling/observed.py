@@ -7,9 +7,12 @@ import math
 import attrs
 
 from paddler.errors import NoSuchAgent
+from paddler.scheduling.decisions import Decision
 from paddler.scheduling.demand import ModelDemand, demand_of, demands
 from paddler.scheduling.fleet import Fleet
+from paddler.scheduling.granting import Granting
 from paddler.scheduling.lines import Need, Waiter
+from paddler.scheduling.pace import Pace
 from paddler.scheduling.routing import Routing
 from paddler.scheduling.slots import Lease, State, Upstream
 from paddler.scheduling.views import (
@@ -38,8 +41,18 @@ class Observed:
     _waiting_limit: int = attrs.field(init=False)
     _fleet: Fleet = attrs.field(init=False)
     _routing: Routing = attrs.field(init=False)
+    _granting: Granting = attrs.field(init=False)
     _queue: WaitingQueue = attrs.field(factory=WaitingQueue, init=False)
     _mean_hold: float | None = attrs.field(default=None, init=False)
+
+    def decisions(self) -> list[Decision]:
+        """Why the last requests went where they went, the newest first."""
+        return list(self._granting.decisions)[::-1]
+
+    def paces(self) -> dict[str, Pace]:
+        """How fast each agent's llama-server is, as far as it is learnt."""
+        paces = ((u.name, self._granting.pace_of(u)) for u in self._fleet.upstreams)
+        return {name: pace for name, pace in paces if pace is not None}
 
     def agents(self) -> tuple[AgentView, ...]:
         """All agents, in the order they came."""

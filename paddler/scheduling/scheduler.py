@@ -20,7 +20,6 @@ import attrs
 from paddler.errors import QueueFull
 from paddler.facts import Facts
 from paddler.scheduling.fleet import Fleet
-from paddler.scheduling.granting import Granting
 from paddler.scheduling.lines import ANYTHING, Need, Waiter
 from paddler.scheduling.notes import Note, note
 from paddler.scheduling.observed import Observed
@@ -53,7 +52,6 @@ class Scheduler(Observed):
     _missed_allowed: int
     _quarantine: float = 10.0
     _routing: Routing = attrs.field(factory=Routing)
-    _granting: Granting = attrs.field(init=False)
     _errors: FastErrors = attrs.field(factory=FastErrors, init=False)
 
     def __attrs_post_init__(self) -> None:

@@ -15,19 +15,21 @@ first, as they arrived, each to the best server that is free; so do those for wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
 from random import Random
 
 import attrs
 
 from paddler.facts import Facts
 from paddler.scheduling.caches import Held, loses_cache
+from paddler.scheduling.decisions import KEPT, Decision, why
 from paddler.scheduling.fleet import Fleet
 from paddler.scheduling.granting import Granting
 from paddler.scheduling.heads import Heads, Seen
 from paddler.scheduling.lines import Line, Waiter
 from paddler.scheduling.outcomes import Grant
-from paddler.scheduling.pace import Paces
+from paddler.scheduling.pace import Pace, Paces
 from paddler.scheduling.policies import IdleSlots, Policy
 from paddler.scheduling.slots import Lease, Upstream
 from paddler.scheduling.standing import Price, Round, Stand
@@ -86,6 +88,16 @@ class Toll(Granting):
         self.paces = Paces()
         self._running: dict[Lease, _Running] = {}
         self._due: float | None = None
+        self._decisions: deque[Decision] = deque(maxlen=KEPT)
+
+    @property
+    def decisions(self) -> Collection[Decision]:
+        """See `Granting`."""
+        return self._decisions
+
+    def pace_of(self, upstream: Upstream) -> Pace | None:
+        """See `Granting`."""
+        return self.paces.of(upstream)
 
     @property
     def due(self) -> float | None:
@@ -130,7 +142,8 @@ class Toll(Granting):
                 continue
             if stand.has_room(waiter.weight):
                 self._queue.leave(waiter)
-                grants.append(Grant(waiter, self._take(waiter, stand, round_, now)))
+                lease = self._take(waiter, stand, round_, now, fair=anywhere)
+                grants.append(Grant(waiter, lease))
             elif not anywhere:
                 stand.line += waiter.weight / stand.rate
         self._note_passed(window, grants, round_, now)
@@ -196,16 +209,23 @@ class Toll(Granting):
             seen = waiter.seen = self.heads.see(waiter.prompt)
         return seen
 
-    def _take(self, waiter: Waiter, stand: Stand, round_: Round, now: float) -> Lease:
-        """Give a request its slots."""
+    def _take(
+        self, waiter: Waiter, stand: Stand, round_: Round, now: float, *, fair: bool = False
+    ) -> Lease:
+        """Give a request its slots.
+
+        :param fair: it is its turn, wherever a slot is free.
+        """
         upstream = stand.upstream
         lease = upstream.take(waiter.weight, now)
         self._fleet.index(upstream)
-        seen = self._seen(waiter)
+        seen, missing = self._seen(waiter), 0.0
         if seen is not None:
-            self.paces.sent(upstream, sum(self.heads.missing(seen, upstream)), now)
+            missing = sum(self.heads.missing(seen, upstream))
+            self.paces.sent(upstream, missing, now)
             self._running[lease] = _Running(self.heads.sent(seen, upstream))
             waiter.seen = None
+        self._decisions.append(why(waiter, seen, upstream, missing, now, fair))
         round_.took(stand)
         return lease
 
