@@ -88,12 +88,14 @@ class Toll(Granting):
         self.paces = Paces()
         self._running: dict[Lease, _Running] = {}
         self._due: float | None = None
-        self._decisions: deque[Decision] = deque(maxlen=KEPT)
+        #: What is told of the last grants, where somebody asks.
+        self._granted: deque[tuple[Waiter, Seen | None, Upstream, float, float, bool]]
+        self._granted = deque(maxlen=KEPT)
 
     @property
     def decisions(self) -> Collection[Decision]:
         """See `Granting`."""
-        return self._decisions
+        return [why(*granted) for granted in self._granted]
 
     def pace_of(self, upstream: Upstream) -> Pace | None:
         """See `Granting`."""
@@ -225,7 +227,7 @@ class Toll(Granting):
             self.paces.sent(upstream, missing, now)
             self._running[lease] = _Running(self.heads.sent(seen, upstream))
             waiter.seen = None
-        self._decisions.append(why(waiter, seen, upstream, missing, now, fair))
+        self._granted.append((waiter, seen, upstream, missing, now, fair))
         round_.took(stand)
         return lease
 
