@@ -17,12 +17,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from simulated.others import OTHERS, Other
-from simulated.ours import idle_slots, prefix
-from simulated.picture import picture
-from simulated.running import Result, Worse, run
-from simulated.traffic import TRAFFICS
-
+from benchmarks.simulated.others import OTHERS, Other
+from benchmarks.simulated.ours import idle_slots, prefix
+from benchmarks.simulated.picture import picture
+from benchmarks.simulated.running import Result, Worse, run
+from benchmarks.simulated.traffic import TRAFFICS
 from paddler.scheduling.toll import Prefix
 
 __all__ = ["main"]

@@ -25,6 +25,8 @@ Raw = msgspec.Raw
 _Field = msgspec.Raw | msgspec.UnsetType
 _UNSET = msgspec.UNSET
 
+#: Bytes of a prompt below which a server evaluates it too soon for it to matter where it has been.
+WORTH_IT = 512
 #: The least bytes of a block, and of one that ends within a message.
 LEAST = 64
 LEAST_INSIDE = 1024
@@ -91,8 +93,9 @@ _FIELDS = {
 
 
 def prompt_of(path: str, fields: PromptFields, session: bytes | None = None) -> Prompt | None:
-    """The prompt of a request; None: it has none that llama-server would keep, or
-        one so short that nothing is won.
+    """The prompt of a request.
+
+    None: it has none that llama-server would keep, or one so short that nothing is won.
 
     :param path: its path, normalised.
     :param session: what the client calls the session in a header.
@@ -125,7 +128,7 @@ def prompt_of(path: str, fields: PromptFields, session: bytes | None = None) -> 
             ends.append(size)
             step = max(LEAST_INSIDE, size // SHARE)
     said = session or session_of(fields)
-    if not chain and (not size or said is None):
+    if said is None and (size < WORTH_IT or not chain):
         return None
     hashed = None if said is None else xxh3_64_intdigest(said, seed)
     # The last part is new only where there were others before it.

@@ -46,7 +46,7 @@ class ChainTests(SynchronousTestCase):
 
     def test_next_turn(self) -> None:
         """A chat's next turn begins with the whole chain of the one before."""
-        turns = ["You are kind. " * 20]
+        turns = ["You are kind. " * 40]
         before: Prompt | None = None
         for turn in range(40):
             turns += [f"question {turn} " * 10, f"answer {turn} " * 20]
@@ -101,7 +101,7 @@ class ChainTests(SynchronousTestCase):
 
     def test_paths(self) -> None:
         """Each path has its prompt where llama-server looks for it."""
-        text = "word " * 100
+        text = "some words " * 60
         for path, body in (
             ("/completion", {"prompt": text}),
             ("/v1/completions", {"prompt": [text, text]}),
@@ -117,7 +117,7 @@ class ChainTests(SynchronousTestCase):
     def test_last_message(self) -> None:
         """The last message's bytes are known, where others lie before it."""
         last = {"role": "user", "content": "short"}
-        body = chat("system " * 50)
+        body = chat("system " * 90)
         self.assertEqual(self.known(body).last, 0)
         body["messages"].append(last)
         self.assertEqual(self.known(body).last, len(json.dumps(last)))
@@ -136,6 +136,7 @@ class ChainTests(SynchronousTestCase):
             (CHAT, {"messages": None}),
             (CHAT, {"messages": []}),
             (CHAT, chat("Hi.")),
+            (CHAT, chat("Some text. " * 30)),
             ("/completion", {"prompt": None}),
         ):
             self.assertIsNone(read(body, path), body)
@@ -149,7 +150,7 @@ class SessionTests(SynchronousTestCase):
 
     def session(self, body: dict[str, Any], header: bytes | None = None) -> int | None:
         """The session of a chat."""
-        prompt = read({**chat("some text " * 10), **body}, CHAT, header)
+        prompt = read({**chat("some text " * 60), **body}, CHAT, header)
         assert prompt is not None
         return prompt.session
 

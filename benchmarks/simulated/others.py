@@ -11,9 +11,10 @@ from collections.abc import Callable
 from random import Random
 
 import attrs
-from simulated.running import Send
-from simulated.servers import Request
-from simulated.traffic import Traffic
+
+from benchmarks.simulated.running import Send
+from benchmarks.simulated.servers import Request
+from benchmarks.simulated.traffic import Traffic
 
 __all__ = ["OTHERS", "Other"]
 

@@ -7,10 +7,10 @@ from random import Random
 
 import attrs
 import msgspec
-from simulated.running import Send
-from simulated.servers import Request
-from simulated.traffic import Traffic
 
+from benchmarks.simulated.running import Send
+from benchmarks.simulated.servers import Request
+from benchmarks.simulated.traffic import Traffic
 from paddler.facts import Facts
 from paddler.prompts import Prompt, PromptFields, prompt_of
 from paddler.scheduling.lines import Waiter

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
-from simulated.running import Result
+from benchmarks.simulated.running import Result
 
 __all__ = ["picture"]
 

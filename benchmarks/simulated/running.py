@@ -9,8 +9,9 @@ from random import Random
 from typing import Any, Protocol
 
 import attrs
-from simulated.servers import Request, Server
-from simulated.traffic import TRAFFICS, draw
+
+from benchmarks.simulated.servers import Request, Server
+from benchmarks.simulated.traffic import TRAFFICS, draw
 
 __all__ = ["Balancer", "Result", "Worse", "run"]
 

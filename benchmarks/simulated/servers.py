@@ -14,7 +14,8 @@ from collections import OrderedDict, deque
 from random import Random
 
 import attrs
-from simulated.traffic import Fleet
+
+from benchmarks.simulated.traffic import Fleet
 
 __all__ = ["Request", "Server"]
 
