@@ -72,6 +72,9 @@ class PromptFields(msgspec.Struct):
 
 _list_decoder = msgspec.json.Decoder(list[Raw])
 
+#: Pictures and sounds are written like this; what one counts as, in bytes of text.
+_PICTURE, PICTURE = b";base64,", 4096
+
 #: The fields that make up the prompt, in the order in which llama-server's templates have them.
 #: A list is a message for each item.
 _CHAT = ("tools", "system", "instructions", "messages")
@@ -109,8 +112,13 @@ def prompt_of(path: str, fields: PromptFields, session: bytes | None = None) -> 
     value, size, ended, last, step = seed, 0, 0, 0, LEAST_INSIDE
     for part in _parts(fields, names):
         rest, last = part, len(part)
+        if last > step and _PICTURE in bytes(part):
+            # Of so many bytes become few tokens.
+            value = xxh3_64_intdigest(part, value)
+            rest, last = b"", min(last, PICTURE)
+            size += last
         # Within a long message blocks end too.
-        if last > step:
+        elif last > step:
             begin, view = 0, memoryview(part)
             while last - begin > step:
                 value = xxh3_64_intdigest(view[begin : begin + step], value)

@@ -122,6 +122,18 @@ class ChainTests(SynchronousTestCase):
         body["messages"].append(last)
         self.assertEqual(self.known(body).last, len(json.dumps(last)))
 
+    def test_picture(self) -> None:
+        """A picture counts as some text, and another picture is another prompt."""
+        body = chat("system " * 90)
+        prompts = []
+        for data in ("A" * 500_000, "B" * 500_000):
+            url = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+            message = {"role": "user", "content": [url]}
+            more = {"role": "user", "content": "What is it? " * 40}
+            prompts.append(self.known({**body, "messages": [*body["messages"], message, more]}))
+        self.assertLess(prompts[0].size, 8000)
+        self.assertEqual(self.alike(*prompts), self.known(body).size)
+
     def test_bounded(self) -> None:
         """However large a prompt is, its blocks are few."""
         for body in (chat("x" * 20_000_000), chat(*["y" * 60] * 50_000)):

@@ -203,7 +203,7 @@ class ForgettingTests(TollCase):
 
     def waiting_for_a(self) -> Waiter:
         """Somebody who waits for the full server that has its chat, with another one idle."""
-        self.scene.hear("a", slots=1)
+        self.scene.hear("a", slots=1, n_ctx=4096, models=("m",))
         self.end(self.ask(*"stuvwxyz"))
         running = self.ask(*"stuvwxyz", "more")
         self.scene.hear("b", slots=1)
@@ -226,6 +226,19 @@ class ForgettingTests(TollCase):
             waits = self.waiting_for_a()
             self.scene.hear("a", slots=1, **told)
             self.assertEqual(self.has(waits), "b", told)
+
+    def test_not_known_for_now(self) -> None:
+        """A report that says less than the one before says nothing of the cache."""
+        waits = self.waiting_for_a()
+        self.scene.hear("a", slots=0, issues=("timeout",))
+        self.scene.hear("a", slots=1, busy=1)
+        self.assertGreater(self.toll.heads.used, 0)
+        self.scene.now += 0.1
+        again = self.ask("t", "u", size=400)
+        self.assertIsNotNone(again)
+        kept = [self.toll.heads.kept(u)[0] for u in self.scene.scheduler._fleet.upstreams]
+        self.assertGreater(kept[0], 8 * TOKENS)
+        self.scene.cancel(waits)
 
     def test_died(self) -> None:
         """A server that died with a request has nothing any more."""

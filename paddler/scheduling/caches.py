@@ -36,14 +36,15 @@ def loses_cache(before: Report, report: Report) -> bool:
     One that takes no connections has ended or is being started again; one that sleeps
     has no model; and one that serves something else has been started anew.
     """
-    return (
-        report.sleeping
-        or "unreachable" in report.issues
-        or "loading" in report.issues
-        or before.models != report.models
-        or before.n_ctx != report.n_ctx
-        or before.slots_total != report.slots_total
+    if report.sleeping or "unreachable" in report.issues or "loading" in report.issues:
+        return True
+    # What is not known at the moment is no other than before.
+    pairs = (
+        (before.models, report.models),
+        (before.n_ctx, report.n_ctx),
+        (before.slots_total, report.slots_total),
     )
+    return any(old and new and old != new for old, new in pairs)
 
 
 @attrs.define(eq=False)

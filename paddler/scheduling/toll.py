@@ -248,7 +248,8 @@ class Toll(Granting):
         self.paces.ended(upstream, now - lease.granted_at)
         if facts is not None:
             self.paces.learn(upstream, facts)
-            if running is not None and running.held is not None:
+            # Of several prompts or answers to one, only the last says something.
+            if running is not None and running.held is not None and lease.slots == 1:
                 self.heads.answered(running.held, facts)
 
     def ended(self, lease: Lease, now: float) -> None:
