@@ -6,7 +6,7 @@ no balancer between. The servers start anew for each. Printed are the tokens of 
 they evaluated, and the time to the first token. Exit code 1 when Paddler has more than 1.1
 times the tokens of pinned chats, or a mean time over half of HAProxy's or over theirs.
 
-    python benchmarks/bench_prefix.py [--rate 1.5] [--chats 18] [--json]
+    python benchmarks/bench_prefix.py [--rate 2.0] [--chats 24] [--json]
 
 Needs llama-server (`pip install paddler[demo]`) and, for its part, haproxy. Under five minutes;
 all of it stays on the loopback.
@@ -41,7 +41,7 @@ __all__ = ["main"]
 ROOT = Path(__file__).resolve().parent.parent
 SERVERS, SLOTS = 3, 2
 TURNS = 5
-SYSTEMS = (200, 400, 800)
+SYSTEMS = (300, 600, 1200)
 WORDS = "the of and to in is it you that he was for on are with as his they be at one".split()
 #: Seconds: for all of it to come up, for one answer, and the mean of a pause between two turns.
 STARTING, ANSWERING, THINKING = 30.0, 120.0, 3.0
@@ -265,8 +265,8 @@ def measure(way: str, chats: list[Chat], model: Path) -> Tally:
 def main() -> None:
     """Measure each way and compare."""
     parser = argparse.ArgumentParser(description="What it is worth to send a chat where it was.")
-    parser.add_argument("--rate", type=float, default=1.5, help="turns that begin in a second")
-    parser.add_argument("--chats", type=int, default=18)
+    parser.add_argument("--rate", type=float, default=2.0, help="turns that begin in a second")
+    parser.add_argument("--chats", type=int, default=24)
     parser.add_argument("--ways", default="haproxy,pinned,prefix")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     given = parser.parse_args()
