@@ -12,7 +12,7 @@ import msgspec
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from paddler.balancer.bodies import BOM
-from paddler.balancer.shortening import shortened
+from paddler.balancer.shortening import shortened, without_list
 from paddler.headers import RequestHeaders
 
 __all__ = ["Wishes", "wishes", "wishes_of"]
@@ -20,6 +20,8 @@ __all__ = ["Wishes", "wishes", "wishes_of"]
 _COMPLETIONS = frozenset(("/completion", "/completions", "/v1/completions"))
 _EMBEDDINGS = frozenset(("/embedding", "/embeddings", "/v1/embeddings"))
 _RERANKS = frozenset(("/rerank", "/reranking", "/v1/rerank", "/v1/reranking"))
+#: Where lists are counted.
+_LISTS = _COMPLETIONS | _EMBEDDINGS | _RERANKS
 _CHATS = frozenset(("/chat/completions", "/v1/chat/completions", "/api/chat"))
 
 _NUMBERS_BEGIN_WITH = tuple(b"%c" % sign for sign in b"-0123456789")
@@ -70,7 +72,8 @@ def wishes(path: str, body: bytes) -> tuple[Wishes, bytes]:
     takes one slot and is passed on as it is, for llama-server to say what is wrong with it.
     """
     try:
-        fields = _body_decoder.decode(shortened(body).removeprefix(BOM))
+        short = None if path in _LISTS else without_list(body)
+        fields = _body_decoder.decode((short or shortened(body)).removeprefix(BOM))
         if fields.id_slot is not msgspec.UNSET:
             rest = _fields_decoder.decode(body.removeprefix(BOM))
             del rest["id_slot"]
