@@ -150,7 +150,7 @@ def _model_in_form(body: Any, headers: RequestHeaders) -> str | None:
     """The model that a form names; None where it names none, or is no form."""
     kinds = headers.others.get(b"content-type")
     kind, options = parse_options_header(kinds[0].decode("latin-1")) if kinds else ("", {})
-    if kind != "multipart/form-data" or not options.get("boundary"):
+    if kind.lower() != "multipart/form-data" or not options.get("boundary"):
         return None
     found: bytes | None = None
     file = body.file()
