@@ -20,6 +20,7 @@ from paddler.balancer.statsd import gauges
 from paddler.balancer.tallies import Tallies
 from paddler.scheduling.policies import IdleSlots
 from paddler.scheduling.scheduler import Scheduler
+from paddler.values import Address, Report
 from tests.commands import ROOT
 
 __all__ = ["CloudWatchTests", "StatsdExporterTests"]
@@ -104,6 +105,22 @@ class StatsdExporterTests(SynchronousTestCase):
                 self.assertEqual(mapped in self.exposed, name != "requests_buffered", mapped)
         self.assertIn("paddler_requests_buffered_total", self.exposed)
         self.assertIn("paddler_requests_buffered_total", self.text)
+
+    def test_models(self) -> None:
+        """What is told by model gets a label for that."""
+        report = Report("one", Address("h", 1), 1.0, 1, models=("m.gguf",))
+        self.admission.report("one", report)
+        names = {name for name in gauges(self.admission) if name.startswith("models.")}
+        self.assertEqual(
+            names, {f"models.m_gguf.{word}" for word in ("requests_waiting", "demand")}
+        )
+        for name in names:
+            mapped = f"paddler_{name.rpartition('.')[2]}"
+            labels = {"model": "m_gguf"}
+            self.assertEqual(self.mapped(f"paddler.{name}"), (mapped, labels))
+            both = {"balancer": "eu", **labels}
+            self.assertEqual(self.mapped(f"paddler.eu.{name}"), (mapped, both))
+            self.assertIn(mapped, self.exposed)
 
     def test_command(self) -> None:
         """A balancer reports to the port that its head has the exporter listen on."""

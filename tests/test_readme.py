@@ -46,7 +46,7 @@ class ReadmeTests(SynchronousTestCase):
         tables = [*BalancerOptions.table, *AgentOptions.table, *DemoOptions.table]
         known = {option.name for option in tables} | {"help"}
         known |= {name.rstrip("=") for name in ServerOptions().longOpt}  # twistd's
-        llamas = {"host", "port", "models-dir"}  # llama-server's own
+        llamas = {"host", "port", "models-dir", "alias"}  # llama-server's own
         written = set(re.findall(r"--([a-z][a-z0-9-]+)", self.text))
         self.assertEqual(written - known - llamas, set())
 

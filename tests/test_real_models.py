@@ -61,12 +61,16 @@ class OpenAITests(OpenAIFleet):
     async def setUp(self) -> None:
         await super().setUp()
         embeds = ("--alias", "embed,text-embedding", "--embeddings", "--pooling", "mean")
+        self.llamas = {}
         for name, arguments in (
             ("small", ("--alias", "small,chat")),
             ("large", ("--alias", "large")),
             ("embeds", embeds),
         ):
-            await self.start_agent(await self.llama(*arguments), name)
+            self.llamas[name] = await self.llama(*arguments)
+            agent = await self.start_agent(self.llamas[name], name)
+            if name == "large":
+                self.large = agent
         await self.until_idle(6)
         await deferLater(reactor, SETTLING)
 
@@ -110,6 +114,38 @@ class OpenAITests(OpenAIFleet):
         )
         agents = [answer.headers["x-paddler-agent"] for answer in answers]
         self.assertEqual(agents, [names[name] for name in asked])
+
+    async def test_restart(self) -> None:
+        """When a balancer comes back, those who ask at once wait for who has their model."""
+        await self.balancer.stopService()
+        await self.start_balancer()
+        names = {"small": "chat", "chat": "chat", "large": "large"}
+        asked = list(names) * 8
+        body = {"messages": _CHAT, "max_tokens": 2}
+        answers = await gatherResults(
+            [
+                Deferred.fromCoroutine(self.ask("/v1/chat/completions", {**body, "model": name}))
+                for name in asked
+            ]
+        )
+        found = [(code, answer.get("model")) for code, answer in answers]
+        self.assertEqual(found, [(200, names[name]) for name in asked])
+
+    async def test_one_fleet_at_zero(self) -> None:
+        """Twenty wait for a model whose server is gone, the other's are served; then it is back."""
+        await self.large.stopService()
+        body = {"messages": _CHAT, "max_tokens": 2}
+        waiting = [
+            Deferred.fromCoroutine(self.ask("/v1/chat/completions", {**body, "model": "large"}))
+            for _ in range(20)
+        ]
+        for _ in range(10):
+            self.assertEqual((await self.call(self.chat, "small"))[0], "small")
+        load = json.loads((await fetch(self.management, "/api/v1/demand?model=large"))[1])
+        self.assertEqual((load["requests_waiting"], load["slots_total"]), (20, 0))
+        await self.start_agent(self.llamas["large"], "large")
+        answers = await gatherResults(waiting)
+        self.assertEqual({(code, answer["model"]) for code, answer in answers}, {(200, "large")})
 
     async def test_unknown(self) -> None:
         """A model that nobody has is the client's `NotFoundError`, with its reason."""

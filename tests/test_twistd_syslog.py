@@ -140,4 +140,6 @@ class SyslogTests(TwistdCase):
         words = ("--syslog", "--prefix=agent-1", "paddler-agent", "--management-port")
         process = self.start(*TWISTD, "-n", "--pidfile=", *words, str(self.management))
         self.assertIn(" agent-1: [-] agent ", await self.hears("watches the llama-server"))
+        # Before it runs, a signal ends it as it ends any program.
+        await self.hears("it can't be reached")
         await self.stop(process)

@@ -71,14 +71,9 @@ class BalancerService(WithLog):
         self.settings = settings
         self._observer = observer
         self._reactor = reactor
-        scheduler = Scheduler(
-            settings.policy,
-            Random(),
-            settings.buffer_size,
-            settings.agent_expiry,
-            settings.quarantine,
-            Routing(settings.routing, settings.models),
-        )
+        rules = settings.buffer_size, settings.agent_expiry, settings.quarantine
+        routing = Routing(settings.routing, settings.models)
+        scheduler = Scheduler(settings.policy, Random(), *rules, routing)
         self.bodies = BodyBudget(settings.buffer_bytes)
         self.admission = Admission(reactor, scheduler, settings.buffer_timeout, self.bodies)
         self.hop: Any = AgentHop(reactor, settings.connect_timeout)

@@ -12,7 +12,7 @@ import msgspec
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from paddler.balancer.bodies import BOM
-from paddler.balancer.shortening import shortened
+from paddler.balancer.shortening import shortened, without_list
 from paddler.headers import SESSION, RequestHeaders
 from paddler.prompts import Prompt, PromptFields, prompt_of
 
@@ -21,6 +21,8 @@ __all__ = ["Wishes", "wishes", "wishes_of"]
 _COMPLETIONS = frozenset(("/completion", "/completions", "/v1/completions"))
 _EMBEDDINGS = frozenset(("/embedding", "/embeddings", "/v1/embeddings"))
 _RERANKS = frozenset(("/rerank", "/reranking", "/v1/rerank", "/v1/reranking"))
+#: Where lists are counted.
+_LISTS = _COMPLETIONS | _EMBEDDINGS | _RERANKS
 _CHATS = frozenset(("/chat/completions", "/v1/chat/completions", "/api/chat"))
 
 _NUMBERS_BEGIN_WITH = tuple(b"%c" % sign for sign in b"-0123456789")
@@ -75,8 +77,10 @@ def wishes(
     takes one slot and is passed on as it is, for llama-server to say what is wrong with it.
     """
     try:
-        # What is cut out of a shortened one is the prompt.
-        text = body if prompts else shortened(body)
+        text = body
+        if not prompts:  # for what is left out of a shorter one is the prompt
+            short = None if path in _LISTS else without_list(body)
+            text = short or shortened(body)
         fields = _body_decoder.decode(text.removeprefix(BOM))
         if fields.id_slot is not msgspec.UNSET:
             rest = _fields_decoder.decode(body.removeprefix(BOM))
@@ -158,7 +162,7 @@ def _model_in_form(body: Any, headers: RequestHeaders) -> str | None:
     """The model that a form names; None where it names none, or is no form."""
     kinds = headers.others.get(b"content-type")
     kind, options = parse_options_header(kinds[0].decode("latin-1")) if kinds else ("", {})
-    if kind != "multipart/form-data" or not options.get("boundary"):
+    if kind.lower() != "multipart/form-data" or not options.get("boundary"):
         return None
     found: bytes | None = None
     file = body.file()
