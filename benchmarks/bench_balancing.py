@@ -32,7 +32,7 @@ HAPROXY, OURS = "HAProxy leastconn, maxconn = slots", "**Paddler, prefix**"
 #: The share of HAProxy's time that is good enough.
 GOOD = 1 / 20
 NEVER = 1e9
-BOUNDS = (5.0, 10.0, 20.0, 60.0, NEVER)
+BOUNDS = (5.0, 10.0, 20.0, 30.0, 60.0, NEVER)
 WORSE = {
     "as it should be": Worse(),
     "servers lose 20 % of the prompts unnoticed": Worse(loses=0.2),

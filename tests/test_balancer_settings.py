@@ -67,7 +67,7 @@ class SettingsTests(SynchronousTestCase):
         """The policy that knows prompts has them read, and its own options."""
         settings = parsed("--balancing=prefix").settings()
         self.assertEqual((settings.policy, settings.ways.prompts), (Prefix(), True))
-        self.assertEqual(settings.policy, Prefix(fairness_bound=20.0, memory=64 * 2**20))
+        self.assertEqual(settings.policy, Prefix(fairness_bound=30.0, memory=64 * 2**20))
         words = ("--balancing=prefix", "--fairness-bound=7s", "--prefix-memory=1KiB")
         self.assertEqual(parsed(*words).settings().policy, Prefix(7.0, 1024))
 
