@@ -4,7 +4,7 @@ The same chats go through Paddler with `--balancing=prefix`, through HAProxy (le
 requests a server as it has slots), and pinned by hand: each chat to one server, in turns, with
 no balancer between. The servers start anew for each. Printed are the tokens of prompts that
 they evaluated, and the time to the first token. Exit code 1 when Paddler has more than 1.1
-times the tokens of pinned chats, or a mean time over half of HAProxy's or over theirs.
+times the tokens of pinned chats, or a longer mean time than one of the others.
 
     python benchmarks/bench_prefix.py [--rate 2.0] [--chats 24] [--json]
 
@@ -45,8 +45,8 @@ SYSTEMS = (300, 600, 1200)
 WORDS = "the of and to in is it you that he was for on are with as his they be at one".split()
 #: Seconds: for all of it to come up, for one answer, and the mean of a pause between two turns.
 STARTING, ANSWERING, THINKING = 30.0, 120.0, 3.0
-#: What Paddler may have at most, of the tokens of pinned chats and of HAProxy's time.
-TOKENS, TIME = 1.1, 0.5
+#: What Paddler may have at most, of the tokens of pinned chats.
+TOKENS = 1.1
 
 _HAPROXY = """
 defaults
@@ -302,7 +302,7 @@ def _good(tallies: dict[str, Tally]) -> bool:
         ours.evaluated > TOKENS * pinned.evaluated or ours.mean > pinned.mean
     ):
         return False
-    return haproxy is None or ours.mean <= TIME * haproxy.mean
+    return haproxy is None or ours.mean <= haproxy.mean
 
 
 if __name__ == "__main__":
