@@ -32,6 +32,7 @@ from typing import Any
 
 import attrs
 
+from paddler.children import tied_to_parent
 from paddler.facts import facts_in
 from paddler.llamaserver import NO_LLAMA_SERVER, find_llama_server, free_port, free_ports
 from paddler.tinymodel import Shape, write_tiny_model
@@ -164,7 +165,7 @@ def ask(port: int, asked: dict[str, Any], tally: Tally) -> str | None:
 def running(*command: str, env: dict[str, str] | None = None) -> Iterator[None]:
     """A program that runs meanwhile."""
     process = subprocess.Popen(
-        command,
+        [*tied_to_parent(), *command],
         cwd=ROOT,
         env=env,
         stdin=subprocess.DEVNULL,
