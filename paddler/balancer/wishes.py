@@ -12,7 +12,7 @@ import msgspec
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from paddler.balancer.bodies import BOM
-from paddler.balancer.shortening import shortened, without_list
+from paddler.balancer.shortening import SMALL, shortened, without_list
 from paddler.headers import RequestHeaders
 
 __all__ = ["Wishes", "wishes", "wishes_of"]
@@ -25,6 +25,8 @@ _LISTS = _COMPLETIONS | _EMBEDDINGS | _RERANKS
 _CHATS = frozenset(("/chat/completions", "/v1/chat/completions", "/api/chat"))
 
 _NUMBERS_BEGIN_WITH = tuple(b"%c" % sign for sign in b"-0123456789")
+#: What is left of a long text.
+_CUT = b'""'
 _COUNT = re.compile(rb"([0-9]{1,5})(?:\.0{1,9})?")
 #: Bytes of a value that are looked at to see what kind it is: JSON allows blanks before it.
 _OPENING = 64
@@ -74,6 +76,9 @@ def wishes(path: str, body: bytes) -> tuple[Wishes, bytes]:
     try:
         short = None if path in _LISTS else without_list(body)
         fields = _body_decoder.decode((short or shortened(body)).removeprefix(BOM))
+        if fields.model is not msgspec.UNSET and len(body) >= SMALL and bytes(fields.model) == _CUT:
+            # Names may be long, too.
+            fields.model = _body_decoder.decode(body.removeprefix(BOM)).model
         if fields.id_slot is not msgspec.UNSET:
             rest = _fields_decoder.decode(body.removeprefix(BOM))
             del rest["id_slot"]
