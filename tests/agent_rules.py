@@ -147,12 +147,16 @@ class AgentRules(SchedulerAccount):
     def leave(self, agent_id: str) -> None:
         """An agent says goodbye, if it is there."""
         known = agent_id in {view.agent_id for view in self.scheduler.agents()}
+        left = self.fleet.find(agent_id) if known else None
         try:
             outcome = self.scheduler.leave(agent_id, self.now)
         except NoSuchAgent:
             assert not known
         else:
-            assert known and not outcome.grants
+            assert known
+            # Only who wanted that server and no other can be better off without it.
+            for grant in outcome.grants:
+                assert grant.waiter.need.where is left
             self.follow(outcome)
 
     @rule(agent_id=_AGENTS, draining=st.sampled_from((False, False, True)))

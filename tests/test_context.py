@@ -55,6 +55,13 @@ class WantedTests(SynchronousTestCase):
             self.assertIsNone(context_exceeded(400, text), text)
         self.assertIsNone(context_exceeded(400, whole.replace(b'"exceed', b'"not_exceed')))
 
+    def test_nonsense(self) -> None:
+        """Numbers that no context has, and what is nested without end, say nothing."""
+        for tokens, n_ctx in ((-4, 2048), (3000, -1), (2**70, 2048), (3000, 2**70)):
+            self.assertIsNone(context_exceeded(400, too_long(tokens, n_ctx)))
+        nested = b'{"a":"exceed_context_size_error","b":' + b"[" * 8000
+        self.assertIsNone(context_exceeded(400, nested))
+
 
 class ContextTests(ProxyCase):
     """Scripted servers."""

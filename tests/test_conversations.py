@@ -7,7 +7,7 @@ import json
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
-from paddler.balancer.conversations import AGE, LONGEST, MOST, Conversations, fits
+from paddler.balancer.conversations import AGE, LONGEST, MOST, Conversations, asked_for, fits
 from paddler.testing import Call
 from paddler.values import Address
 from tests.llamas import until
@@ -55,6 +55,13 @@ class ConversationsTests(SynchronousTestCase):
     def test_ids(self) -> None:
         """An id is not empty, and not endless."""
         self.assertEqual([fits(b""), fits(b"c"), fits(b"x" * (LONGEST + 1))], [False, True, False])
+
+    def test_asked_for(self) -> None:
+        """A body that can't be read asks for none, be it nested without end."""
+        self.assertEqual(asked_for(b'{"conversation_ids":["c","d"]}'), [b"c", b"d"])
+        nested = b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+        for body in (b"", b"{", b'{"conversation_ids":[1]}', b'{"a":"\xff"}', nested):
+            self.assertEqual(asked_for(body), [])
 
 
 def chat(conversation: str | None, model: str = "m") -> bytes:

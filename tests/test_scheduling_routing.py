@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.errors import ModelNotFound
 from paddler.scheduling.lines import ANYTHING, Need, Waiter
-from paddler.scheduling.routing import MOST_NAMES, SETTLING, Mode, Routing
+from paddler.scheduling.routing import LONGEST_NAME, MOST_NAMES, SETTLING, Mode, Routing
 from paddler.values import Model
 from tests.scenes import Scene, report, scheduler
 
@@ -153,6 +155,49 @@ class RoutingTests(_Case):
         self.assertEqual(len(routing.known), MOST_NAMES)
         self.assertNotIn("0-0", routing.known)
         self.assertIn("16-4095", routing.known)
+
+    def test_forgotten_name(self) -> None:
+        """A name that was forgotten among many is refused neither while it is served nor listed."""
+        scene = self.scene("strict", "listed")
+        scene.hear("a", models=("m",))
+        scene.hear("b", models=("n",))
+        for number in range(17):
+            names = tuple(f"{number}-{i}" for i in range(4096))
+            scene.scheduler._routing.heard(report(models=names), scene.now)
+        self.settle(scene)
+        self.assertFalse({"m", "listed"} & scene.scheduler._routing.known.keys())
+        self.assertEqual(
+            [self.need(scene, n) for n in ("m", "listed")], [Need("m"), Need("listed")]
+        )
+
+    def test_endless_name(self) -> None:
+        """What is remembered of a request's model is bounded, also where it is not known yet."""
+        scene = self.scene()
+        need = scene.scheduler.need("x" * 1_000_000, scene.now)
+        self.assertEqual(need.model, "x" * (LONGEST_NAME + 1))
+        waiter = scene.ask(model=need.model)
+        scene.hear("a", models=("m",))
+        self.settle(scene)
+        self.assertFalse(waiter.waiting)
+
+    def test_who_is_judged(self) -> None:
+        """When it is told who waits for unknown names not every name that is known is looked at."""
+
+        class Names(dict[str, float]):
+            def __iter__(self) -> Iterator[str]:
+                raise AssertionError("all names were looked at")
+
+            keys = __iter__  # type: ignore[assignment]
+
+        scene = self.scene()
+        scene.hear("a", slots=1, models=("m",))
+        routing = scene.scheduler._routing
+        routing.known = Names(routing.known)
+        waiters = [self.ask(scene, "m") for _ in range(2)]
+        self.assertTrue(waiters[1].waiting)
+        self.assertIsNone(routing.judges_at(scene.scheduler._queue))
+        self.ask(scene, "x")
+        self.assertEqual(routing.judges_at(scene.scheduler._queue), routing.settled_at)
 
     def test_long_list(self) -> None:
         """A refusal tells of some models, and how many more there are."""

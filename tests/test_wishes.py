@@ -76,6 +76,13 @@ class WeightTests(SynchronousTestCase):
         ):
             self.assertEqual(wishes("/completion", body)[0].model, model, body)
 
+    def test_long_model(self) -> None:
+        """A model's name may be as long as a report's, also in a body whose texts are cut."""
+        texts = [b'{"role":"user","content":"%b"}' % (b"x" * 9000)] * 4
+        for name in ("m" * 600, "m" * 1024, ""):
+            body = b'{"messages":[%b],"model":"%b"}' % (b",".join(texts), name.encode())
+            self.assertEqual(wishes("/v1/chat/completions", body)[0], Wishes(1, name))
+
 
 def form(*fields: tuple[str, bytes], ends: bool = True) -> bytes:
     """A form with these fields."""

@@ -59,7 +59,7 @@ def asked_for(body: bytes) -> list[bytes]:
     """The conversations that a body asks for."""
     try:
         return [its.encode() for its in msgspec.json.decode(body, type=_Asked).conversation_ids]
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return []
 
 

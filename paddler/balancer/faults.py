@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -20,10 +20,14 @@ _LOADING = b"loading model"
 _EXCEEDED = b"exceed_context_size_error"
 
 
+#: As many as a report may tell of; what says otherwise is passed on as it is.
+_Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+
+
 class _Exceeded(msgspec.Struct):
     type: Literal["exceed_context_size_error"]
-    n_prompt_tokens: int
-    n_ctx: int
+    n_prompt_tokens: _Tokens
+    n_ctx: _Tokens
 
 
 class _ExceededBody(msgspec.Struct):
@@ -39,7 +43,7 @@ def context_exceeded(code: int, answer: bytes) -> ContextExceeded | None:
         return None
     try:
         error = msgspec.json.decode(answer, type=_ExceededBody).error
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return ContextExceeded(error.n_prompt_tokens, error.n_ctx)
 

@@ -26,6 +26,8 @@ _LISTS = _COMPLETIONS | _EMBEDDINGS | _RERANKS
 _CHATS = frozenset(("/chat/completions", "/v1/chat/completions", "/api/chat"))
 
 _NUMBERS_BEGIN_WITH = tuple(b"%c" % sign for sign in b"-0123456789")
+#: What is left of a long text.
+_CUT = b'""'
 _COUNT = re.compile(rb"([0-9]{1,5})(?:\.0{1,9})?")
 #: Bytes of a value that are looked at to see what kind it is: JSON allows blanks before it.
 _OPENING = 64
@@ -82,6 +84,9 @@ def wishes(
             short = None if path in _LISTS else without_list(body)
             text = short or shortened(body)
         fields = _body_decoder.decode(text.removeprefix(BOM))
+        if text is not body and fields.model is not msgspec.UNSET and bytes(fields.model) == _CUT:
+            # Names may be long, too.
+            fields.model = _body_decoder.decode(body.removeprefix(BOM)).model
         if fields.id_slot is not msgspec.UNSET:
             rest = _fields_decoder.decode(body.removeprefix(BOM))
             del rest["id_slot"]

@@ -28,6 +28,8 @@ Mode = Literal["auto", "strict", "off"]
 SETTLING = 2.0
 #: Names that are known at most; the oldest are forgotten first.
 MOST_NAMES = 65_536
+#: Characters of a name that a report may hold; nobody serves a longer one.
+LONGEST_NAME = 1024
 
 
 @attrs.define(eq=False)
@@ -74,8 +76,9 @@ class Routing:
         """When it is told what becomes of those who wait for unknown names; None: nobody does."""
         if self.judged or self.settled_at is None:
             return None
-        asked = {line.need.model for line in queue.lines} - {None}
-        return self.settled_at if asked - self.known.keys() else None
+        asked = (line.need.model for line in queue.lines)
+        unknown = any(model is not None and model not in self.known for model in asked)
+        return self.settled_at if unknown else None
 
     def need(self, model: str | None, kinds: Kinds, now: float) -> Need:
         """What a request for a model needs.
@@ -85,7 +88,12 @@ class Routing:
         """
         if not model or self.mode == "off":
             return ANYTHING
-        if model in self.known or not kinds.some or not self.settled(now):
+        # Among very many names one that is served may have been forgotten.
+        if model in self.known or model in self.listed or kinds.serve_model(model):
+            return Need(model)
+        # Needs are remembered for a while, and a request's model may have any size.
+        model = model[: LONGEST_NAME + 1]
+        if not kinds.some or not self.settled(now):
             return Need(model)
         if self.mode == "auto" and kinds.one_model:
             return ANYTHING

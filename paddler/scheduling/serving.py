@@ -169,6 +169,10 @@ class Kinds:
         """A report of each kind."""
         return (next(iter(kind.upstreams)).report for kind in self._kinds.values())
 
+    def serve_model(self, name: str) -> bool:
+        """Whether some upstream has a model of that name."""
+        return any(name in kind.names for kind in self._kinds.values())
+
     def put(self, upstream: Upstream) -> None:
         """An upstream is new, or what it serves may be other than before."""
         key = _key_of(upstream.report)
