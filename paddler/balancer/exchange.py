@@ -13,7 +13,7 @@ few of them and no Deferred.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -39,9 +39,6 @@ from paddler.facts import TAIL, facts_in
 from paddler.scheduling.lines import Waiter
 from paddler.scheduling.slots import Lease, Upstream
 from paddler.scheduling.trust import Fault
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Exchange"]
 
