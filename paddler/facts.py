@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-import attrs
 import msgspec
 from msgspec import Meta
 
@@ -19,15 +18,16 @@ __all__ = ["TAIL", "Facts", "facts_in"]
 #: The bytes of an answer's end that are enough.
 TAIL = 4096
 
-_TIMINGS = re.compile(rb'"timings"\s*:\s*(\{[^{}]{0,2000}\})')
-_USAGE = re.compile(rb'"usage"\s*:\s*(\{(?:[^{}]|\{[^{}]{0,500}\}){0,2000}\})')
+#: The objects, by their names; `usage` has objects in it.
+_TIMINGS, _USAGE = b'"timings"', b'"usage"'
+_FLAT = re.compile(rb'"timings"\s*:\s*(\{[^{}]{0,2000}\})')
+_NESTED = re.compile(rb'"usage"\s*:\s*(\{(?:[^{}]|\{[^{}]{0,500}\}){0,2000}\})')
 
 _Count = Annotated[int, Meta(ge=0, le=2**40)]
 _Speed = Annotated[float, Meta(ge=0, le=1e9)]
 
 
-@attrs.frozen
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """What llama-server says of one request.
 
     :param cached: tokens of the prompt that it had evaluated before.
@@ -101,11 +101,18 @@ def facts_in(tail: bytes) -> Facts | None:
 
     :param tail: its last `TAIL` bytes, or more.
     """
-    for pattern, decoder in ((_TIMINGS, _timings_decoder), (_USAGE, _usage_decoder)):
-        for found in reversed(pattern.findall(tail)):
-            try:
-                said: _Timings | _Usage = decoder.decode(found)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                continue
-            return said.facts()
+    for name, pattern, decoder in (
+        (_TIMINGS, _FLAT, _timings_decoder),
+        (_USAGE, _NESTED, _usage_decoder),
+    ):
+        place = tail.rfind(name)
+        while place >= 0:
+            found = pattern.match(tail, place)
+            if found is not None:
+                try:
+                    said: _Timings | _Usage = decoder.decode(found[1])
+                    return said.facts()
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    pass
+            place = tail.rfind(name, 0, place)
     return None

@@ -8,6 +8,7 @@ the model is still loading, or that the prompt is too long for this server's con
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, Protocol
 
 import attrs
@@ -19,6 +20,7 @@ from paddler.balancer.accounts import Account
 from paddler.balancer.answers import error_body, status_of
 from paddler.balancer.doubts import Watch
 from paddler.errors import PaddlerError, UpstreamFailed, UpstreamTruncated
+from paddler.facts import TAIL
 from paddler.interfaces import Head, IAnswerReceiver, IFlow
 from paddler.scheduling.slots import Upstream
 
@@ -26,6 +28,8 @@ __all__ = ["Attempt", "Owner"]
 
 #: Bytes of an error's body that are held; llama-server's have a few hundred.
 HELD = 8192
+#: The last pieces of an answer that are kept as they came, for what it says of itself at its end.
+PIECES = 8
 
 
 class Owner(Protocol):
@@ -59,7 +63,6 @@ class Attempt:
     :param account: kept of it.
     :param upstream: where it goes.
     :param takes_frames: chunks may come with their frames.
-    :param keeps: bytes of the answer's end that are kept, for what it says there.
     """
 
     _clock: IReactorTime
@@ -68,9 +71,6 @@ class Attempt:
     _account: Account
     upstream: Upstream
     takes_frames: bool
-    keeps: int = 0
-    #: The last bytes of the answer, so many or a few.
-    tail: bytes = attrs.field(default=b"", init=False)
     watch: Watch | None = attrs.field(default=None, init=False)
     #: The status of the answer.
     code: int = attrs.field(default=0, init=False)
@@ -88,6 +88,12 @@ class Attempt:
     _head: Any = attrs.field(default=None, init=False)
     _held: bytes | None = attrs.field(default=None, init=False)
     _frames: bytes = attrs.field(default=b"", init=False)
+    _last: deque[bytes] = attrs.field(factory=lambda: deque(maxlen=PIECES), init=False)
+
+    @property
+    def tail(self) -> bytes:
+        """The last bytes of the answer, `TAIL` of them at most."""
+        return b"".join(self._last)[-TAIL:]
 
     @property
     def seconds(self) -> float:
@@ -151,13 +157,9 @@ class Attempt:
                 return
         if not self.started:
             self._start()
-        if self.keeps:
-            self.tail = (self.tail + data if len(data) < self.keeps else data)[-self.keeps :]
-        if self._head.streams:
-            if not self.keeps:
-                self.tail = data[-4:] if len(data) >= 4 else (self.tail + data)[-4:]
-            if not self.tokens_flowing:
-                self.tokens_flowing = _has_tokens(data)
+        self._last.append(data if len(data) <= TAIL else data[-TAIL:])
+        if not self.tokens_flowing and self._head.streams:
+            self.tokens_flowing = _has_tokens(data)
         self._account.sent += len(data)
         if not self.takes_frames:
             self._request.write(data)
