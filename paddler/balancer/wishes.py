@@ -14,7 +14,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 from paddler.balancer.bodies import BOM
 from paddler.balancer.shortening import shortened, without_list
 from paddler.headers import SESSION, RequestHeaders
-from paddler.prompts import Prompt, PromptFields, prompt_of
+from paddler.prompts import WORTH_IT, Prompt, PromptFields, prompt_of, session_of
 
 __all__ = ["Wishes", "wishes", "wishes_of"]
 
@@ -93,7 +93,9 @@ def wishes(
             body = msgspec.json.encode(rest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Wishes(), body
-    prompt = prompt_of(path, fields, session) if prompts else None
+    prompt = None
+    if prompts and (len(body) >= WORTH_IT or session or session_of(fields)):
+        prompt = prompt_of(path, fields, session)
     return Wishes(_weight(path, fields), _text(fields.model), prompt), body
 
 
