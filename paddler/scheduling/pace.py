@@ -1,4 +1,4 @@
-"""How fast llama-servers are, as answers and the clock have shown, and what prompts they are at."""
+"""What llama-servers are at, how fast, and what they had cached, as answers and the clock tell."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ class Pace:
     :ivar answer_speed: tokens of an answer in a second; None: not known.
     :ivar until: when it should have evaluated what it was sent.
     :ivar unanswered: requests of which nothing has come back yet.
+    :ivar prompt_tokens: of all prompts whose answers have said what was cached.
+    :ivar cached_tokens: those of them that were.
     """
 
     speed: float | None = None
@@ -34,6 +36,8 @@ class Pace:
     answer_speed: float | None = None
     until: float = 0.0
     unanswered: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
 
 
 @attrs.define(eq=False)
@@ -104,8 +108,11 @@ class Paces:
         self._holds.change(before, pace.hold)
 
     def learn(self, upstream: Upstream, facts: Facts) -> None:
-        """An answer says how fast it was."""
+        """An answer says how fast it was, and what was cached."""
         pace = self.of(upstream)
+        if facts.evaluated is not None:
+            pace.prompt_tokens += facts.cached + facts.evaluated
+            pace.cached_tokens += facts.cached
         if facts.answer_speed is not None and facts.answered > 1:
             before = facts.answer_speed if pace.answer_speed is None else pace.answer_speed
             pace.answer_speed = before + OF_SPEED * (facts.answer_speed - before)

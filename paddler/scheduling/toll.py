@@ -32,7 +32,7 @@ from paddler.scheduling.outcomes import Grant
 from paddler.scheduling.pace import Pace, Paces
 from paddler.scheduling.policies import IdleSlots, Policy
 from paddler.scheduling.slots import Lease, Upstream
-from paddler.scheduling.standing import Price, Round, Stand
+from paddler.scheduling.standing import UNKNOWN, Costs, Price, Round, Stand
 from paddler.scheduling.waiting import WaitingQueue
 from paddler.values import Report
 
@@ -89,7 +89,7 @@ class Toll(Granting):
         self._running: dict[Lease, _Running] = {}
         self._due: float | None = None
         #: What is told of the last grants, where somebody asks.
-        self._granted: deque[tuple[Waiter, Seen | None, Upstream, float, float, bool]]
+        self._granted: deque[tuple[Waiter, Seen | None, Upstream, float, float, bool, Costs]]
         self._granted = deque(maxlen=KEPT)
 
     @property
@@ -227,8 +227,14 @@ class Toll(Granting):
             self.paces.sent(upstream, missing, now)
             self._running[lease] = _Running(self.heads.sent(seen, upstream))
             waiter.seen = None
-        self._granted.append((waiter, seen, upstream, missing, now, fair))
+        self._granted.append((waiter, seen, upstream, missing, now, fair, round_.costs))
         round_.took(stand)
+        return lease
+
+    def _lease(self, waiter: Waiter, kept: Collection[Upstream], now: float) -> Lease | None:
+        lease = super()._lease(waiter, kept, now)
+        if lease is not None:
+            self._granted.append((waiter, None, lease.upstream, 0.0, now, False, UNKNOWN))
         return lease
 
     # What is told.
