@@ -94,6 +94,10 @@ class Beginnings:
             above = node
         self.used += _HOLD * (len(chain) - begin)
 
+    def differ(self, value: int) -> None:
+        """Two prompts end behind the same block, with something else there."""
+        self._nodes[value].ways += 1
+
     def remove(self, chain: list[int], upstream: Upstream) -> None:
         """An upstream has a prompt no more."""
         nodes = self._nodes

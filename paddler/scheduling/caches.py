@@ -12,6 +12,7 @@ from collections import OrderedDict
 
 import attrs
 
+from paddler.prompts import Prompt
 from paddler.scheduling.slots import Upstream
 from paddler.values import Report
 
@@ -57,6 +58,7 @@ class Held:
     :param believed: tokens of its own that were believed to be there when it was sent.
     :param age: tokens that were used there since it had last been.
     :param number: later ones have higher ones.
+    :param tail: the hash of all of it; 0: it ends with its last block.
     :ivar answered: tokens of its answer, which are kept with it.
     :ivar dropped: it is no longer believed to be there.
     """
@@ -70,6 +72,7 @@ class Held:
     believed: float
     age: float
     number: int
+    tail: int = 0
     answered: float = attrs.field(default=0.0, init=False)
     dropped: bool = attrs.field(default=False, init=False)
 
@@ -77,6 +80,10 @@ class Held:
     def kept(self) -> float:
         """All its tokens."""
         return self.tokens + self.answered
+
+    def goes_on_as(self, prompt: Prompt) -> bool:
+        """Whether a prompt that has all its blocks is the same chat, as far as can be told."""
+        return not self.tail or len(prompt.chain) > len(self.chain) or self.tail in prompt.tails
 
 
 @attrs.define(eq=False)

@@ -125,7 +125,8 @@ class Heads:
         end = prompt.ends[depth] if depth >= 0 else 0
         missing = (prompt.size - end) / per_token
         held = cache.ending(prompt.chain[depth]) if depth >= 0 else None
-        held = held or cache.of_session(prompt.session)
+        if held is None or not held.goes_on_as(prompt):
+            held = cache.of_session(prompt.session)
         if held is not None and held.size <= prompt.size:
             # It is this chat's, and its answer is there too.
             beyond = (prompt.size - held.size) / per_token - held.answered
@@ -153,6 +154,8 @@ class Heads:
             age = cache.age(before)
             tokens = before.tokens + max(0, prompt.size - before.size) / self.bytes_per_token
             self._take_out(cache, before)
+            if not before.goes_on_as(prompt):
+                self._beginnings.differ(chain[-1])
         self._number += 1
         # Of what others begin with too, nothing can be told.
         believed = max(0.0, tokens - seen.shared - own)
@@ -166,6 +169,7 @@ class Heads:
             believed=believed,
             age=age,
             number=self._number,
+            tail=prompt.tails[-1] if prompt.tails else 0,
         )
         self._beginnings.add(chain, upstream, 0 if before is None else depth + 1)
         if prompt.session is not None:
