@@ -27,8 +27,6 @@ STEP, MORE_AT_THE_EDGE = 0.15, 0.25
 BY_CHANCE = 0.001
 #: The share that is gone by chance, at first and at least, and how much the newest counts.
 GONE, GONE_LEAST, OF_GONE = 0.1, 0.02, 0.03
-#: Prompts that are looked through for how old one is.
-LOOKED_THROUGH = 500
 
 
 def loses_cache(before: Report, report: Report) -> bool:
@@ -56,7 +54,7 @@ class Held:
     :param tokens: of the prompt; estimated until its answer says.
     :param shared: those that other chats begin with too.
     :param believed: tokens of its own that were believed to be there when it was sent.
-    :param age: tokens that were used there since it had last been.
+    :param at_edge: it had been among the oldest there, by half of all tokens.
     :param number: later ones have higher ones.
     :param tail: the hash of all of it; 0: it ends with its last block.
     :ivar answered: tokens of its answer, which are kept with it.
@@ -70,7 +68,7 @@ class Held:
     tokens: float
     shared: float
     believed: float
-    age: float
+    at_edge: bool
     number: int
     tail: int = 0
     answered: float = attrs.field(default=0.0, init=False)
@@ -96,8 +94,11 @@ class Cache:
 
     tokens: float = attrs.field(default=0.0, init=False)
     room: float = attrs.field(default=TOKENS_KEPT, init=False)
-    #: By their last hashes, the least recently used first.
-    _held: OrderedDict[int, Held] = attrs.field(factory=OrderedDict, init=False)
+    #: By their last hashes, the least recently used first: those that were used last, of half of
+    #: the tokens that there is room for, and all others.
+    _young: OrderedDict[int, Held] = attrs.field(factory=OrderedDict, init=False)
+    _old: OrderedDict[int, Held] = attrs.field(factory=OrderedDict, init=False)
+    _young_tokens: float = attrs.field(default=0.0, init=False)
     _sessions: dict[int, Held] = attrs.field(factory=dict, init=False)
     #: The share of prompts that were gone, and how likely the last ones in a row were by chance.
     _gone: float = attrs.field(default=GONE, init=False)
@@ -105,11 +106,11 @@ class Cache:
     _first_gone: int = attrs.field(default=0, init=False)
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._young) + len(self._old)
 
     def ending(self, value: int) -> Held | None:
         """The prompt whose last hash this is."""
-        return self._held.get(value)
+        return self._young.get(value) or self._old.get(value)
 
     def of_session(self, session: int | None) -> Held | None:
         """The last prompt of a session."""
@@ -117,14 +118,14 @@ class Cache:
 
     def put(self, held: Held) -> None:
         """Add a prompt, the most recently used; none that ends alike is there."""
-        self._held[held.chain[-1]] = held
         if held.session is not None:
             self._sessions[held.session] = held
         self.tokens += held.kept
+        self._use(held)
 
     def take_out(self, held: Held) -> None:
         """A prompt is there no more, or another has taken its place."""
-        del self._held[held.chain[-1]]
+        self._lift(held)
         if held.session is not None and self._sessions.get(held.session) is held:
             del self._sessions[held.session]
         self.tokens -= held.kept
@@ -132,28 +133,44 @@ class Cache:
 
     def touch(self, held: Held, tokens: float, answered: float) -> None:
         """A prompt was used just now, and has so many tokens."""
+        self._lift(held)
         self.tokens += tokens + answered - held.kept
         held.tokens, held.answered = tokens, answered
-        self._held.move_to_end(held.chain[-1])
+        self._use(held)
 
-    def age(self, held: Held) -> float:
-        """The tokens that were used since a prompt was."""
-        age = 0.0
-        for count, newer in enumerate(reversed(self._held.values())):
-            if newer is held or count == LOOKED_THROUGH:
-                break
-            age += newer.kept
-        return age
+    def at_edge(self, held: Held) -> bool:
+        """Whether tokens of more than half the room were used since a prompt was."""
+        return held.chain[-1] in self._old
 
     def too_many(self) -> Held | None:
         """A prompt for which there is no room; the last is let be."""
-        if self.tokens > self.room and len(self._held) > 1:
-            return next(iter(self._held.values()))
+        if self.tokens > self.room and len(self) > 1:
+            return next(iter((self._old or self._young).values()))
         return None
 
     def all(self) -> list[Held]:
-        """All of them."""
-        return list(self._held.values())
+        """All of them, the least recently used first."""
+        return [*self._old.values(), *self._young.values()]
+
+    def _use(self, held: Held) -> None:
+        young = self._young
+        young[held.chain[-1]] = held
+        self._young_tokens += held.kept
+        # The oldest of the young is old when those behind it fill half the room.
+        while len(young) > 1:
+            end, oldest = next(iter(young.items()))
+            if self._young_tokens - oldest.kept <= self.room / 2:
+                break
+            del young[end]
+            self._young_tokens -= oldest.kept
+            self._old[end] = oldest
+
+    def _lift(self, held: Held) -> None:
+        """Out of the order of use."""
+        if self._young.pop(held.chain[-1], None) is not None:
+            self._young_tokens -= held.kept
+        else:
+            del self._old[held.chain[-1]]
 
     def judge(self, held: Held, *, found: bool) -> list[Held]:
         """Learn from a prompt that was there, or was not, as it was believed to be.
@@ -161,7 +178,7 @@ class Cache:
         :returns: those that can't be there either.
         """
         gone = self._gone
-        if held.age > self.room / 2:
+        if held.at_edge:
             # As many may be gone there as elsewhere, and some more.
             expected = min(1.0, gone + MORE_AT_THE_EDGE)
             step = STEP * (expected if found else expected - 1)
@@ -177,4 +194,4 @@ class Cache:
         if self._chance > BY_CHANCE:
             return []
         self._chance = 1.0
-        return [old for old in self._held.values() if old.number < self._first_gone]
+        return [old for old in self.all() if old.number < self._first_gone]

@@ -148,10 +148,10 @@ class Heads:
         depth = self._beginnings.depth(chain, upstream)
         own, _ = self._missing(seen, upstream, depth)
         before = cache.ending(chain[depth]) if depth >= 0 else None
-        tokens, age = prompt.size / self.bytes_per_token, 0.0
+        tokens, at_edge = prompt.size / self.bytes_per_token, False
         if before is not None:
             # The server goes on with it, and keeps what comes of that in its place.
-            age = cache.age(before)
+            at_edge = cache.at_edge(before)
             tokens = before.tokens + max(0, prompt.size - before.size) / self.bytes_per_token
             self._take_out(cache, before)
             if not before.goes_on_as(prompt):
@@ -167,7 +167,7 @@ class Heads:
             tokens=tokens,
             shared=seen.shared,
             believed=believed,
-            age=age,
+            at_edge=at_edge,
             number=self._number,
             tail=prompt.tails[-1] if prompt.tails else 0,
         )
