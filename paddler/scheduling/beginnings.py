@@ -52,13 +52,34 @@ class Beginnings:
                 high = middle
         return low - 1
 
-    def depth(self, chain: list[int], upstream: Upstream) -> int:
-        """The last block that an upstream has; -1: there is none."""
+    def depth(self, chain: list[int], upstream: Upstream, deepest: int | None = None) -> int:
+        """The last block that an upstream has; -1: there is none.
+
+        :param deepest: what `deepest` says of the chain, where that is known.
+        """
         nodes, low, high = self._nodes, 0, len(chain)
+        if deepest is not None:
+            # Mostly it has as much as anybody, or nothing.
+            if deepest < 0 or upstream not in nodes[chain[0]].holders:
+                return -1
+            if upstream in nodes[chain[deepest]].holders:
+                return deepest
+            low, high = 1, deepest
         while low < high:
             middle = (low + high) // 2
             node = nodes.get(chain[middle])
             if node is not None and upstream in node.holders:
+                low = middle + 1
+            else:
+                high = middle
+        return low - 1
+
+    def several(self, chain: list[int], deepest: int) -> int:
+        """The last block that more than one upstream has; -1: there is none."""
+        nodes, low, high = self._nodes, 0, deepest + 1
+        while low < high:
+            middle = (low + high) // 2
+            if len(nodes[chain[middle]].holders) > 1:
                 low = middle + 1
             else:
                 high = middle

@@ -112,9 +112,9 @@ class Cache:
         """The prompt whose last hash this is."""
         return self._young.get(value) or self._old.get(value)
 
-    def of_session(self, session: int | None) -> Held | None:
+    def of_session(self, session: int) -> Held | None:
         """The last prompt of a session."""
-        return None if session is None else self._sessions.get(session)
+        return self._sessions.get(session)
 
     def put(self, held: Held) -> None:
         """Add a prompt, the most recently used; none that ends alike is there."""

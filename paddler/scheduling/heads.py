@@ -8,6 +8,7 @@ put it right.
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
 
 import attrs
 
@@ -23,6 +24,8 @@ __all__ = ["Heads", "Seen"]
 BYTES_PER_TOKEN = 4.0
 #: Holders of a beginning that are found at a time.
 HOLDERS = 8
+#: Holders of which each is asked for itself.
+FEW = 3
 #: Tokens from which a prompt that was gone says something, and one that was not says what a
 #: token is.
 TELLING = 200.0
@@ -41,6 +44,7 @@ class Seen:
     :param elsewhere: the same for any other upstream.
     :param whole: there are no others that have some of it.
     :param generation: of the memory that it was seen in.
+    :param deepest: its last block that anybody has; -1: nobody has any.
     """
 
     prompt: Prompt
@@ -50,6 +54,7 @@ class Seen:
     elsewhere: tuple[float, float]
     whole: bool
     generation: int
+    deepest: int
 
 
 @attrs.define(eq=False)
@@ -80,19 +85,24 @@ class Heads:
 
     # Questions.
 
-    def see(self, prompt: Prompt) -> Seen:
-        """Who has how much of a prompt."""
-        known, chain = self._beginnings, prompt.chain
+    def look(self, prompt: Prompt) -> Seen:
+        """What is known of a prompt; who has it is told when it is asked."""
+        known, chain, per_token = self._beginnings, prompt.chain, self.bytes_per_token
         deepest = known.deepest(chain)
         last = known.shared(chain, deepest)
-        tokens = prompt.size / self.bytes_per_token
-        shared = prompt.ends[last] / self.bytes_per_token if last >= 0 else 0.0
-        seen = Seen(prompt, tokens, shared, {}, (tokens - shared, shared), True, self.generation)
-        there = seen.there
+        tokens = prompt.size / per_token
+        shared = prompt.ends[last] / per_token if last >= 0 else 0.0
+        elsewhere = (tokens - shared, shared)
+        return Seen(prompt, tokens, shared, {}, elsewhere, False, self.generation, deepest)
+
+    def see(self, prompt: Prompt) -> Seen:
+        """Who has how much of a prompt."""
+        seen = self.look(prompt)
+        known, chain, there = self._beginnings, prompt.chain, seen.there
         if prompt.session is not None:
             for upstream in known.holders(prompt.session):
                 there[upstream] = self._missing(seen, upstream, known.depth(chain, upstream))
-        for depth in range(deepest, -1, -1):
+        for depth in range(seen.deepest, -1, -1):
             holders = known.holders(chain[depth])
             if len(holders) <= len(there):
                 continue
@@ -100,9 +110,9 @@ class Heads:
                 if upstream in there:
                     continue
                 if len(there) >= HOLDERS:
-                    seen.whole = False
                     return seen
                 there[upstream] = self._missing(seen, upstream, depth)
+        seen.whole = True
         return seen
 
     def missing(self, seen: Seen, upstream: Upstream) -> tuple[float, float]:
@@ -112,11 +122,33 @@ class Heads:
             return there
         if seen.whole:
             return seen.elsewhere
-        depth = self._beginnings.depth(seen.prompt.chain, upstream)
-        if depth < 0:
+        prompt = seen.prompt
+        depth = self._beginnings.depth(prompt.chain, upstream, seen.deepest)
+        if depth < 0 and prompt.session is None:
             return seen.elsewhere
         there = seen.there[upstream] = self._missing(seen, upstream, depth)
         return there
+
+    def holders(self, seen: Seen) -> list[Upstream]:
+        """Those that have most of a prompt, or its session; not all, where there are many."""
+        known, prompt, deepest = self._beginnings, seen.prompt, seen.deepest
+        have = known.holders(prompt.chain[deepest]) if deepest >= 0 else {}
+        some = list(have if len(have) <= HOLDERS else islice(have, HOLDERS))
+        if prompt.session is not None:
+            some += (u for u in known.holders(prompt.session) if u not in have)
+        return some
+
+    def least_elsewhere(self, seen: Seen, upstream: Upstream) -> float:
+        """The least tokens that any other has to evaluate, where only this one has most of it."""
+        prompt = seen.prompt
+        depth = self._beginnings.several(prompt.chain, seen.deepest)
+        if depth < 0:
+            return seen.tokens
+        others = self._beginnings.holders(prompt.chain[depth])
+        if len(others) <= FEW:
+            return min(sum(self.missing(seen, u)) for u in others if u is not upstream)
+        # What several begin with is no chat of one of them.
+        return (prompt.size - prompt.ends[depth]) / self.bytes_per_token
 
     def _missing(self, seen: Seen, upstream: Upstream, depth: int) -> tuple[float, float]:
         prompt, per_token, cache = seen.prompt, self.bytes_per_token, self._caches.get(upstream)
@@ -126,7 +158,7 @@ class Heads:
         missing = (prompt.size - end) / per_token
         held = cache.ending(prompt.chain[depth]) if depth >= 0 else None
         if held is None or not held.goes_on_as(prompt):
-            held = cache.of_session(prompt.session)
+            held = None if prompt.session is None else cache.of_session(prompt.session)
         if held is not None and held.size <= prompt.size:
             # It is this chat's, and its answer is there too.
             beyond = (prompt.size - held.size) / per_token - held.answered
@@ -146,7 +178,7 @@ class Heads:
         if cache is None:
             cache = self._caches[upstream] = Cache()
         depth = self._beginnings.depth(chain, upstream)
-        own, _ = self._missing(seen, upstream, depth)
+        own, _ = seen.there.get(upstream) or self._missing(seen, upstream, depth)
         before = cache.ending(chain[depth]) if depth >= 0 else None
         tokens, at_edge = prompt.size / self.bytes_per_token, False
         if before is not None:

@@ -71,6 +71,11 @@ class Paces:
         """Tokens of a prompt in a second, where that is quickest; nobody is quicker."""
         return self._fastest or SPEED
 
+    @property
+    def unknown(self) -> float:
+        """The same of one of which nothing is known."""
+        return self._speeds.get(SPEED)
+
     def of(self, upstream: Upstream) -> Pace:
         """What is known of an upstream."""
         pace = self._paces.get(upstream)
@@ -80,7 +85,7 @@ class Paces:
 
     def speed(self, pace: Pace) -> float:
         """Tokens of a prompt in a second."""
-        return self._speeds.get(SPEED) if pace.speed is None else pace.speed
+        return self.unknown if pace.speed is None else pace.speed
 
     def hold(self, pace: Pace) -> float:
         """Seconds for which a request holds its slot."""

@@ -22,6 +22,7 @@ from random import Random
 import attrs
 
 from paddler.facts import Facts
+from paddler.scheduling.alone import Alone
 from paddler.scheduling.caches import Held, loses_cache
 from paddler.scheduling.decisions import KEPT, Decision, why
 from paddler.scheduling.fleet import Fleet
@@ -108,18 +109,25 @@ class Toll(Granting):
 
     def grant_one(self, waiter: Waiter, now: float) -> Lease | None:
         """See `Granting`; None also where it had better wait."""
-        seen = self._seen(waiter)
-        if seen is None:
+        prompt = waiter.prompt
+        if prompt is None:
             return super().grant_one(waiter, now)
-        round_ = Round(now, self.paces, self._random)
         servers = self._fleet.kinds.servers(waiter.need)
-        stand = round_.clearly_best(waiter.weight, seen, servers)
-        if stand is None:
-            prices = round_.prices(seen, servers, self.heads, 0)
-            stand = round_.cheapest(waiter.weight, prices)
+        if waiter.weight == 1:
+            seen = self.heads.look(prompt)
+            alone = Alone(seen, self.heads, self.paces, now)
+            alone.choose(servers, self._random)
+            if alone.waits:
+                return None
+            if alone.best is not None:
+                return self._give(waiter, seen, alone.best, now, alone.costs)
+        seen = waiter.seen = self.heads.see(prompt)
+        round_ = Round(now, self.paces, self._random)
+        prices = round_.prices(seen, servers, self.heads, 0)
+        stand = round_.cheapest(waiter.weight, prices)
         if stand is None or not stand.has_room(waiter.weight):
             return None
-        return self._take(waiter, stand, round_, now)
+        return self._give(waiter, seen, stand.upstream, now, round_.costs)
 
     def grant_all(self, now: float) -> list[Grant]:
         """See `Granting`."""
@@ -214,21 +222,36 @@ class Toll(Granting):
     def _take(
         self, waiter: Waiter, stand: Stand, round_: Round, now: float, *, fair: bool = False
     ) -> Lease:
-        """Give a request its slots.
+        """Give one who waits its slots.
 
         :param fair: it is its turn, wherever a slot is free.
         """
-        upstream = stand.upstream
+        seen = self._seen(waiter)
+        lease = self._give(waiter, seen, stand.upstream, now, round_.costs, fair=fair)
+        round_.took(stand)
+        return lease
+
+    def _give(
+        self,
+        waiter: Waiter,
+        seen: Seen | None,
+        upstream: Upstream,
+        now: float,
+        costs: Costs,
+        *,
+        fair: bool = False,
+    ) -> Lease:
+        """Give a request its slots, and note what its server will have."""
         lease = upstream.take(waiter.weight, now)
         self._fleet.index(upstream)
-        seen, missing = self._seen(waiter), 0.0
+        missing = 0.0
         if seen is not None:
-            missing = sum(self.heads.missing(seen, upstream))
+            own, shared = self.heads.missing(seen, upstream)
+            missing = own + shared
             self.paces.sent(upstream, missing, now)
             self._running[lease] = _Running(self.heads.sent(seen, upstream))
             waiter.seen = None
-        self._granted.append((waiter, seen, upstream, missing, now, fair, round_.costs))
-        round_.took(stand)
+        self._granted.append((waiter, seen, upstream, missing, now, fair, costs))
         return lease
 
     def _lease(self, waiter: Waiter, kept: Collection[Upstream], now: float) -> Lease | None:
