@@ -17,7 +17,6 @@ from another that begins alike.
 
 from __future__ import annotations
 
-import attrs
 import msgspec
 from xxhash import xxh3_64_intdigest
 
@@ -38,8 +37,7 @@ SHARE = 32
 TAILS = 8
 
 
-@attrs.define(eq=False)
-class Prompt:
+class Prompt(msgspec.Struct, eq=False):
     """How a prompt begins.
 
     :param chain: the hash of all up to the end of each block; the bytes behind the last are in
@@ -56,7 +54,7 @@ class Prompt:
     size: int
     last: int = 0
     session: int | None = None
-    tails: list[int] = attrs.field(factory=list)
+    tails: list[int] = []
 
 
 class PromptFields(msgspec.Struct):

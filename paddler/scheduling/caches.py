@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import attrs
+import msgspec
 
 from paddler.prompts import Prompt
 from paddler.scheduling.slots import Upstream
@@ -46,8 +47,7 @@ def loses_cache(before: Report, report: Report) -> bool:
     return any(old and new and old != new for old, new in pairs)
 
 
-@attrs.define(eq=False)
-class Held:
+class Held(msgspec.Struct, eq=False):
     """A prompt that an upstream has evaluated, or is evaluating.
 
     :param size: its bytes.
@@ -71,8 +71,8 @@ class Held:
     at_edge: bool
     number: int
     tail: int = 0
-    answered: float = attrs.field(default=0.0, init=False)
-    dropped: bool = attrs.field(default=False, init=False)
+    answered: float = 0.0
+    dropped: bool = False
 
     @property
     def kept(self) -> float:
@@ -143,8 +143,8 @@ class Cache:
         return held.chain[-1] in self._old
 
     def too_many(self) -> Held | None:
-        """A prompt for which there is no room; the last is let be."""
-        if self.tokens > self.room and len(self) > 1:
+        """The least recently used, where there are more tokens than room; the last is let be."""
+        if len(self) > 1:
             return next(iter((self._old or self._young).values()))
         return None
 
@@ -155,9 +155,9 @@ class Cache:
     def _use(self, held: Held) -> None:
         young = self._young
         young[held.chain[-1]] = held
-        self._young_tokens += held.kept
+        self._young_tokens += held.tokens + held.answered
         # The oldest of the young is old when those behind it fill half the room.
-        while len(young) > 1:
+        while self._young_tokens > self.room / 2 and len(young) > 1:
             end, oldest = next(iter(young.items()))
             if self._young_tokens - oldest.kept <= self.room / 2:
                 break

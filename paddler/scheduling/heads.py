@@ -11,6 +11,7 @@ from collections import OrderedDict
 from itertools import islice
 
 import attrs
+import msgspec
 
 from paddler.facts import Facts
 from paddler.prompts import Prompt
@@ -33,8 +34,7 @@ TELLING = 200.0
 _HELD, _BLOCK = 700, 20
 
 
-@attrs.define(eq=False)
-class Seen:
+class Seen(msgspec.Struct, eq=False):
     """What was known of a prompt when it came; tokens to evaluate are estimates.
 
     :param tokens: all of it.
@@ -71,9 +71,9 @@ class Heads:
     bytes_per_token: float = attrs.field(default=BYTES_PER_TOKEN, init=False)
     _beginnings: Beginnings = attrs.field(factory=Beginnings, init=False)
     _caches: dict[Upstream, Cache] = attrs.field(factory=dict, init=False)
-    #: All prompts, the least recently used first, and their blocks.
+    #: All prompts, the least recently used first, and the bytes of memory for them.
     _all: OrderedDict[Held, None] = attrs.field(factory=OrderedDict, init=False)
-    _blocks: int = attrs.field(default=0, init=False)
+    _taken: int = attrs.field(default=0, init=False)
     _number: int = attrs.field(default=0, init=False)
     _said_bytes: float = attrs.field(default=0.0, init=False)
     _said_tokens: float = attrs.field(default=0.0, init=False)
@@ -81,7 +81,7 @@ class Heads:
     @property
     def used(self) -> int:
         """Bytes of memory that it takes, about."""
-        return self._beginnings.used + len(self._all) * _HELD + self._blocks * _BLOCK
+        return self._beginnings.used + self._taken
 
     # Questions.
 
@@ -171,44 +171,46 @@ class Heads:
 
     def sent(self, seen: Seen, upstream: Upstream) -> Held | None:
         """A prompt is sent to an upstream, which will have it; None: it is too short to matter."""
-        prompt, chain = seen.prompt, seen.prompt.chain
+        prompt, known, per_token = seen.prompt, self._beginnings, self.bytes_per_token
+        chain = prompt.chain
         if not chain:
             return None
         cache = self._caches.get(upstream)
         if cache is None:
             cache = self._caches[upstream] = Cache()
-        depth = self._beginnings.depth(chain, upstream)
+        depth = known.depth(chain, upstream)
         own, _ = seen.there.get(upstream) or self._missing(seen, upstream, depth)
         before = cache.ending(chain[depth]) if depth >= 0 else None
-        tokens, at_edge = prompt.size / self.bytes_per_token, False
+        tokens, at_edge, begin = prompt.size / per_token, False, 0
         if before is not None:
             # The server goes on with it, and keeps what comes of that in its place.
-            at_edge = cache.at_edge(before)
-            tokens = before.tokens + max(0, prompt.size - before.size) / self.bytes_per_token
+            at_edge, begin = cache.at_edge(before), depth + 1
+            tokens = before.tokens + max(0, prompt.size - before.size) / per_token
             self._take_out(cache, before)
             if not before.goes_on_as(prompt):
-                self._beginnings.differ(chain[-1])
+                known.differ(chain[-1])
         self._number += 1
         # Of what others begin with too, nothing can be told.
         believed = max(0.0, tokens - seen.shared - own)
         held = Held(
-            upstream=upstream,
-            chain=chain,
-            session=prompt.session,
-            size=prompt.size,
-            tokens=tokens,
-            shared=seen.shared,
-            believed=believed,
-            at_edge=at_edge,
-            number=self._number,
-            tail=prompt.tails[-1] if prompt.tails else 0,
+            upstream,
+            chain,
+            prompt.session,
+            prompt.size,
+            tokens,
+            seen.shared,
+            believed,
+            at_edge,
+            self._number,
+            prompt.tails[-1] if prompt.tails else 0,
         )
-        self._beginnings.add(chain, upstream, 0 if before is None else depth + 1)
+        if begin < len(chain):
+            known.add(chain, upstream, begin)
         if prompt.session is not None:
-            self._beginnings.add([prompt.session], upstream)
+            known.add([prompt.session], upstream)
         cache.put(held)
         self._all[held] = None
-        self._blocks += len(chain)
+        self._taken += _HELD + _BLOCK * len(chain)
         self._trim(cache)
         return held
 
@@ -260,15 +262,15 @@ class Heads:
         if held.session is not None:
             self._beginnings.remove([held.session], held.upstream)
         del self._all[held]
-        self._blocks -= len(held.chain)
+        self._taken -= _HELD + _BLOCK * len(held.chain)
 
     def _drop(self, cache: Cache, held: Held) -> None:
         self._take_out(cache, held)
         self._beginnings.remove(held.chain, held.upstream)
 
     def _trim(self, cache: Cache) -> None:
-        while (old := cache.too_many()) is not None:
+        while cache.tokens > cache.room and (old := cache.too_many()) is not None:
             self._drop(cache, old)
-        while self.used > self._limit and len(self._all) > 1:
+        while self._beginnings.used + self._taken > self._limit and len(self._all) > 1:
             oldest = next(iter(self._all))
             self._drop(self._caches[oldest.upstream], oldest)

@@ -108,9 +108,10 @@ class Paces:
     def ended(self, upstream: Upstream, seconds: float) -> None:
         """A request has held its slot for so long."""
         pace = self.of(upstream)
-        before = pace.hold
-        pace.hold = self.hold(pace) + OF_HOLD * (max(0.001, seconds) - self.hold(pace))
-        self._holds.change(before, pace.hold)
+        known = pace.hold
+        before = self._holds.get(HOLD) if known is None else known
+        pace.hold = before + OF_HOLD * (max(0.001, seconds) - before)
+        self._holds.change(known, pace.hold)
 
     def learn(self, upstream: Upstream, facts: Facts) -> None:
         """An answer says how fast it was, and what was cached."""

@@ -22,7 +22,7 @@ from random import Random
 import attrs
 
 from paddler.facts import Facts
-from paddler.scheduling.alone import Alone
+from paddler.scheduling.alone import choose
 from paddler.scheduling.caches import Held, loses_cache
 from paddler.scheduling.decisions import KEPT, Decision, why
 from paddler.scheduling.fleet import Fleet
@@ -115,12 +115,11 @@ class Toll(Granting):
         servers = self._fleet.kinds.servers(waiter.need)
         if waiter.weight == 1:
             seen = self.heads.look(prompt)
-            alone = Alone(seen, self.heads, self.paces, now)
-            alone.choose(servers, self._random)
-            if alone.waits:
+            best, waits, costs = choose(seen, self.heads, self.paces, servers, self._random, now)
+            if waits:
                 return None
-            if alone.best is not None:
-                return self._give(waiter, seen, alone.best, now, alone.costs)
+            if best is not None:
+                return self._give(waiter, seen, best, now, costs)
         seen = waiter.seen = self.heads.see(prompt)
         round_ = Round(now, self.paces, self._random)
         prices = round_.prices(seen, servers, self.heads, 0)
