@@ -6,9 +6,9 @@ mean equal beginnings. Hashed are the bytes as the client wrote them: the same c
 writes the same messages in the same way at every turn, and nobody else's cache is of use.
 
 Note [Where blocks end]. Where two prompts begin alike their blocks must end alike, however long
-either goes on; so that is told from what lies before alone. A block ends with a message where
-it has a share of all that there is so far, and within a long message after so many bytes. The
-share bounds the blocks: some 300 for a hundred megabytes.
+either goes on; so that is told from what lies before alone. A block ends with a message that is
+long, or where it has a share of all that there is so far, and within a long message after so many
+bytes. The share bounds the blocks: some 200 for a hundred megabytes.
 
 Note [Behind the last block]. Short questions behind one long prompt differ there only. So of what
 lies there each message's end has a hash too: it tells a chat that went on a little
@@ -32,7 +32,7 @@ WORTH_IT = 512
 LEAST = 64
 LEAST_INSIDE = 1024
 #: A block has at least one in so many of all bytes before it.
-SHARE = 32
+SHARE = 16
 #: Of what lies behind the last block of a text there are at most so many hashes.
 TAILS = 8
 
@@ -148,7 +148,7 @@ def prompt_of(path: str, fields: PromptFields, session: bytes | None = None) -> 
                 value = digest(rest, value)
                 continue
             value = digest(rest, value)
-        if size - ended >= LEAST and (size - ended) * SHARE >= size:
+        if size - ended >= LEAST and ((size - ended) * SHARE >= size or last > step):
             ended, tails = size, []
             chain.append(value)
             ends.append(size)

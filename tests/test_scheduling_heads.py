@@ -135,11 +135,11 @@ class SharedTests(HeadsCase):
 
     def test_short_questions(self) -> None:
         """One long prompt behind which others ask short questions is shared, too."""
-        for question in ("one", "two", "three"):
+        for question in ("one", "two"):
             self.assertEqual(self.shared("s", "t"), 0.0)
             seen = self.heads.see(prompt("s", "t", tails=(question,)))
             self.held = self.heads.sent(seen, self.a)
-        seen = self.heads.see(prompt("s", "t", tails=("four",)))
+        seen = self.heads.see(prompt("s", "t", tails=("three",)))
         self.assertEqual(seen.shared, 2 * TOKENS)
         self.assertEqual(self.heads.missing(seen, self.a), (FEW, 0.0))
         self.assertEqual(self.heads.missing(seen, self.b), (FEW, 2 * TOKENS))

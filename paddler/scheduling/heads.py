@@ -188,7 +188,7 @@ class Heads:
             tokens = before.tokens + max(0, prompt.size - before.size) / per_token
             self._take_out(cache, before)
             if not before.goes_on_as(prompt):
-                known.differ(chain[-1])
+                known.differ(chain)
         self._number += 1
         # Of what others begin with too, nothing can be told.
         believed = max(0.0, tokens - seen.shared - own)
