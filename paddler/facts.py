@@ -20,7 +20,7 @@ TAIL = 4096
 
 #: The objects, by their names; `usage` has objects in it.
 _TIMINGS, _USAGE = b'"timings"', b'"usage"'
-_FLAT = re.compile(rb'"timings"\s*:\s*(\{[^{}]{0,2000}\})')
+_FLAT = re.compile(rb"\s*:\s*(?=\{)")
 _NESTED = re.compile(rb'"usage"\s*:\s*(\{(?:[^{}]|\{[^{}]{0,500}\}){0,2000}\})')
 
 _Count = Annotated[int, Meta(ge=0, le=2**40)]
@@ -101,18 +101,23 @@ def facts_in(tail: bytes) -> Facts | None:
 
     :param tail: its last `TAIL` bytes, or more.
     """
-    for name, pattern, decoder in (
-        (_TIMINGS, _FLAT, _timings_decoder),
-        (_USAGE, _NESTED, _usage_decoder),
-    ):
-        place = tail.rfind(name)
-        while place >= 0:
-            found = pattern.match(tail, place)
-            if found is not None:
-                try:
-                    said: _Timings | _Usage = decoder.decode(found[1])
-                    return said.facts()
-                except (msgspec.DecodeError, UnicodeDecodeError):
-                    pass
-            place = tail.rfind(name, 0, place)
+    place = tail.rfind(_TIMINGS)
+    while place >= 0:
+        begins = _FLAT.match(tail, place + len(_TIMINGS))
+        if begins is not None:
+            begin = begins.end()
+            try:
+                return _timings_decoder.decode(tail[begin : tail.find(b"}", begin) + 1]).facts()
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                pass
+        place = tail.rfind(_TIMINGS, 0, place)
+    place = tail.rfind(_USAGE)
+    while place >= 0:
+        found = _NESTED.match(tail, place)
+        if found is not None:
+            try:
+                return _usage_decoder.decode(found[1]).facts()
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                pass
+        place = tail.rfind(_USAGE, 0, place)
     return None

@@ -30,25 +30,26 @@ def choose(
     :param seen: what is known of its prompt.
     :param servers: all that can serve it.
     """
-    holders = heads.holders(seen)
-    if len(holders) == 1:
-        upstream = holders[0]
-        price, free = _price_of(upstream, seen, heads, paces, now)
-        if free and servers.have(upstream) and not upstream.asleep:
+    only = heads.only_holder(seen)
+    if only is not None and not only.asleep and servers.have(only):
+        price, free = _price_of(only, seen, heads, paces, now)
+        if free:
             fastest = paces.fastest
-            elsewhere = heads.least_elsewhere(seen, upstream)
+            elsewhere = heads.least_elsewhere(seen, only)
             if price * fastest < elsewhere:
                 # So much of it is there that nowhere else it could cost less.
-                return upstream, False, (price, elsewhere / fastest, None)
+                return only, False, (price, elsewhere / fastest, None)
     looked = _idlest(servers, random)
     if not looked:
         return None, False, UNKNOWN
     best, least, after, other = _cheapest(looked, seen, heads, paces, random, now)
     waits = False
     # Those that are full too, or with many servers those that have it.
-    rest: Iterable[Upstream] = holders
-    if len(servers) <= FEW:
-        rest = servers.upstreams if len(looked) < len(servers) else ()
+    rest: Iterable[Upstream] = ()
+    if len(servers) > FEW:
+        rest = heads.holders(seen)
+    elif len(looked) < len(servers):
+        rest = servers.upstreams
     for upstream in rest:
         if upstream in looked or not servers.have(upstream):
             continue

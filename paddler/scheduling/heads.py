@@ -129,6 +129,13 @@ class Heads:
         there = seen.there[upstream] = self._missing(seen, upstream, depth)
         return there
 
+    def only_holder(self, seen: Seen) -> Upstream | None:
+        """The one that has most of a prompt; None: nobody, several, or the session may be there."""
+        if seen.deepest < 0 or seen.prompt.session is not None:
+            return None
+        have = self._beginnings.holders(seen.prompt.chain[seen.deepest])
+        return next(iter(have)) if len(have) == 1 else None
+
     def holders(self, seen: Seen) -> list[Upstream]:
         """Those that have most of a prompt, or its session; not all, where there are many."""
         known, prompt, deepest = self._beginnings, seen.prompt, seen.deepest
@@ -146,7 +153,12 @@ class Heads:
             return seen.tokens
         others = self._beginnings.holders(prompt.chain[depth])
         if len(others) <= FEW:
-            return min(sum(self.missing(seen, u)) for u in others if u is not upstream)
+            least = seen.tokens
+            for other in others:
+                if other is not upstream:
+                    own, shared = self.missing(seen, other)
+                    least = min(least, own + shared)
+            return least
         # What several begin with is no chat of one of them.
         return (prompt.size - prompt.ends[depth]) / self.bytes_per_token
 
@@ -154,17 +166,24 @@ class Heads:
         prompt, per_token, cache = seen.prompt, self.bytes_per_token, self._caches.get(upstream)
         if cache is None:
             return seen.elsewhere
-        end = prompt.ends[depth] if depth >= 0 else 0
+        end, held = 0, None
+        if depth >= 0:
+            end, held = prompt.ends[depth], cache.ending(prompt.chain[depth])
         missing = (prompt.size - end) / per_token
-        held = cache.ending(prompt.chain[depth]) if depth >= 0 else None
-        if held is None or not held.goes_on_as(prompt):
-            held = None if prompt.session is None else cache.of_session(prompt.session)
+        if prompt.session is not None and (held is None or not held.goes_on_as(prompt)):
+            held = cache.of_session(prompt.session)
+        elif held is not None and not held.goes_on_as(prompt):
+            held = None
         if held is not None and held.size <= prompt.size:
             # It is this chat's, and its answer is there too.
             beyond = (prompt.size - held.size) / per_token - held.answered
             missing = min(missing, max(beyond, prompt.last / per_token))
-        missing = max(1.0, missing)
-        shared = min(missing, max(0.0, seen.shared - end / per_token))
+        if missing < 1.0:
+            missing = 1.0
+        shared = seen.shared - end / per_token
+        if shared <= 0.0:
+            return missing, 0.0
+        shared = min(missing, shared)
         return missing - shared, shared
 
     # What happens.

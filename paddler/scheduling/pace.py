@@ -95,7 +95,8 @@ class Paces:
         """An upstream has so many tokens more to evaluate."""
         pace = self.of(upstream)
         pace.unanswered += 1
-        pace.until = max(pace.until, now) + tokens / self.speed(pace)
+        begins = pace.until if pace.until > now else now
+        pace.until = begins + tokens / (pace.speed or self.unknown)
 
     def answers(self, upstream: Upstream, now: float) -> None:
         """A prompt that was sent has been evaluated, or nobody waits for it any more."""

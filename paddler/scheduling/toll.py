@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from random import Random
 
-import attrs
+import msgspec
 
 from paddler.facts import Facts
 from paddler.scheduling.alone import choose
@@ -31,7 +31,7 @@ from paddler.scheduling.heads import Heads, Seen
 from paddler.scheduling.lines import Line, Waiter
 from paddler.scheduling.outcomes import Grant
 from paddler.scheduling.pace import Pace, Paces
-from paddler.scheduling.policies import IdleSlots, Policy
+from paddler.scheduling.policies import IdleSlots, Policy, Prefix
 from paddler.scheduling.slots import Lease, Upstream
 from paddler.scheduling.standing import UNKNOWN, Costs, Price, Round, Stand
 from paddler.scheduling.waiting import WaitingQueue
@@ -45,20 +45,7 @@ WINDOW = 32
 COUNTED = 0.5
 
 
-@attrs.frozen
-class Prefix:
-    """The policy: the server where the prompt costs everybody least.
-
-    :param fairness_bound: seconds for which a request may be passed over.
-    :param memory: the most bytes for what is known of prompts.
-    """
-
-    fairness_bound: float = 30.0
-    memory: int = 64 * 2**20
-
-
-@attrs.define(eq=False)
-class _Running:
+class _Running(msgspec.Struct, eq=False):
     """A prompt that was sent.
 
     :param answers: something of its answer has come.
