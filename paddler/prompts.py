@@ -58,7 +58,7 @@ class Prompt(msgspec.Struct, eq=False):
 
 
 class PromptFields(msgspec.Struct):
-    """What a body's prompt may be in, undecoded."""
+    """What a body's prompt may be in, undecoded; messages may be told apart already."""
 
     model: _Field = _UNSET
     tools: _Field = _UNSET
@@ -177,8 +177,11 @@ def _parts(fields: PromptFields, names: tuple[str, ...]) -> list[Raw | memoryvie
     """The messages, and the texts as views, as they were written."""
     parts: list[Raw | memoryview] = []
     for name in names:
-        field: _Field = getattr(fields, name)
+        field: _Field | list[Raw] = getattr(fields, name)
         if field is _UNSET:
+            continue
+        if isinstance(field, list):
+            parts += field
             continue
         view = memoryview(field)
         opening = bytes(view[:64]).lstrip()

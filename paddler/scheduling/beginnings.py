@@ -56,14 +56,14 @@ class Beginnings:
     def depth(self, chain: list[int], upstream: Upstream, deepest: int | None = None) -> int:
         """The last block that an upstream has; -1: there is none.
 
-        :param deepest: what `deepest` says of the chain, where that is known.
+        :param deepest: what `deepest` said of the chain, for no more than that to be told.
         """
         nodes, low, high = self._nodes, 0, len(chain)
         if deepest is not None:
             # Mostly it has as much as anybody, or nothing.
-            if deepest < 0 or upstream not in nodes[chain[0]].holders:
+            if deepest < 0 or upstream not in self.holders(chain[0]):
                 return -1
-            if upstream in nodes[chain[deepest]].holders:
+            if upstream in self.holders(chain[deepest]):
                 return deepest
             low, high = 1, deepest
         while low < high:
