@@ -61,9 +61,9 @@ class Beginnings:
         nodes, low, high = self._nodes, 0, len(chain)
         if deepest is not None:
             # Mostly it has as much as anybody, or nothing.
-            if deepest < 0 or upstream not in self.holders(chain[0]):
+            if deepest < 0 or (node := nodes.get(chain[0])) is None or upstream not in node.holders:
                 return -1
-            if upstream in self.holders(chain[deepest]):
+            if (node := nodes.get(chain[deepest])) is not None and upstream in node.holders:
                 return deepest
             low, high = 1, deepest
         while low < high:

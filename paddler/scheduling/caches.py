@@ -120,27 +120,27 @@ class Cache:
         """Add a prompt, the most recently used; none that ends alike is there."""
         if held.session is not None:
             self._sessions[held.session] = held
-        self.tokens += held.kept
+        self.tokens += held.tokens + held.answered
         self._use(held)
 
-    def take_out(self, held: Held) -> None:
-        """A prompt is there no more, or another has taken its place."""
-        self._lift(held)
+    def take_out(self, held: Held) -> bool:
+        """A prompt is there no more, or another has taken its place.
+
+        :returns: whether tokens of more than half the room were used since it was.
+        """
+        at_edge = self._lift(held)
         if held.session is not None and self._sessions.get(held.session) is held:
             del self._sessions[held.session]
-        self.tokens -= held.kept
+        self.tokens -= held.tokens + held.answered
         held.dropped = True
+        return at_edge
 
     def touch(self, held: Held, tokens: float, answered: float) -> None:
         """A prompt was used just now, and has so many tokens."""
         self._lift(held)
-        self.tokens += tokens + answered - held.kept
+        self.tokens += tokens + answered - held.tokens - held.answered
         held.tokens, held.answered = tokens, answered
         self._use(held)
-
-    def at_edge(self, held: Held) -> bool:
-        """Whether tokens of more than half the room were used since a prompt was."""
-        return held.chain[-1] in self._old
 
     def too_many(self) -> Held | None:
         """The least recently used, where there are more tokens than room; the last is let be."""
@@ -165,12 +165,13 @@ class Cache:
             self._young_tokens -= oldest.kept
             self._old[end] = oldest
 
-    def _lift(self, held: Held) -> None:
-        """Out of the order of use."""
-        if self._young.pop(held.chain[-1], None) is not None:
-            self._young_tokens -= held.kept
-        else:
+    def _lift(self, held: Held) -> bool:
+        """Out of the order of use; tells whether it was among the old."""
+        if self._young.pop(held.chain[-1], None) is None:
             del self._old[held.chain[-1]]
+            return True
+        self._young_tokens -= held.tokens + held.answered
+        return False
 
     def judge(self, held: Held, *, found: bool) -> list[Held]:
         """Learn from a prompt that was there, or was not, as it was believed to be.

@@ -11,12 +11,12 @@ from collections import OrderedDict
 from itertools import islice
 
 import attrs
-import msgspec
 
 from paddler.facts import Facts
 from paddler.prompts import Prompt
 from paddler.scheduling.beginnings import Beginnings
 from paddler.scheduling.caches import TOKENS_KEPT, Cache, Held
+from paddler.scheduling.seen import Seen
 from paddler.scheduling.slots import Upstream
 
 __all__ = ["Heads", "Seen"]
@@ -32,29 +32,6 @@ FEW = 3
 TELLING = 200.0
 #: Bytes of this process's memory for a prompt, and for each of its blocks, as measured.
 _HELD, _BLOCK = 700, 20
-
-
-class Seen(msgspec.Struct, eq=False):
-    """What was known of a prompt when it came; tokens to evaluate are estimates.
-
-    :param tokens: all of it.
-    :param shared: those that other chats begin with too.
-    :param there: for each upstream that has some of it, the tokens it would have to evaluate
-        for this chat alone, and for others too.
-    :param elsewhere: the same for any other upstream.
-    :param whole: there are no others that have some of it.
-    :param generation: of the memory that it was seen in.
-    :param deepest: its last block that anybody has; -1: nobody has any.
-    """
-
-    prompt: Prompt
-    tokens: float
-    shared: float
-    there: dict[Upstream, tuple[float, float]]
-    elsewhere: tuple[float, float]
-    whole: bool
-    generation: int
-    deepest: int
 
 
 @attrs.define(eq=False)
@@ -134,7 +111,11 @@ class Heads:
         if seen.deepest < 0 or seen.prompt.session is not None:
             return None
         have = self._beginnings.holders(seen.prompt.chain[seen.deepest])
-        return next(iter(have)) if len(have) == 1 else None
+        if len(have) != 1:
+            return None
+        (upstream,) = have
+        seen.there[upstream] = self._missing(seen, upstream, seen.deepest)
+        return upstream
 
     def holders(self, seen: Seen) -> list[Upstream]:
         """Those that have most of a prompt, or its session; not all, where there are many."""
@@ -197,15 +178,15 @@ class Heads:
         cache = self._caches.get(upstream)
         if cache is None:
             cache = self._caches[upstream] = Cache()
+        own, _ = self.missing(seen, upstream)
         depth = known.depth(chain, upstream)
-        own, _ = seen.there.get(upstream) or self._missing(seen, upstream, depth)
         before = cache.ending(chain[depth]) if depth >= 0 else None
         tokens, at_edge, begin = prompt.size / per_token, False, 0
         if before is not None:
             # The server goes on with it, and keeps what comes of that in its place.
-            at_edge, begin = cache.at_edge(before), depth + 1
+            begin = depth + 1
             tokens = before.tokens + max(0, prompt.size - before.size) / per_token
-            self._take_out(cache, before)
+            at_edge = self._take_out(cache, before)
             if not before.goes_on_as(prompt):
                 known.differ(chain)
         self._number += 1
@@ -275,13 +256,17 @@ class Heads:
         self._said_tokens = 0.98 * self._said_tokens + tokens
         self.bytes_per_token = min(20.0, max(0.5, self._said_bytes / self._said_tokens))
 
-    def _take_out(self, cache: Cache, held: Held) -> None:
-        """Out of its cache, what is known of its blocks left as it is."""
-        cache.take_out(held)
+    def _take_out(self, cache: Cache, held: Held) -> bool:
+        """Out of its cache, what is known of its blocks left as it is.
+
+        :returns: whether it was among the oldest there.
+        """
+        at_edge = cache.take_out(held)
         if held.session is not None:
             self._beginnings.remove([held.session], held.upstream)
         del self._all[held]
         self._taken -= _HELD + _BLOCK * len(held.chain)
+        return at_edge
 
     def _drop(self, cache: Cache, held: Held) -> None:
         self._take_out(cache, held)
