@@ -85,7 +85,7 @@ def chats(size: int, random: Random) -> list[bytes]:
             messages.append(_message("user", str(number), min(600, size // 4), random))
         for turn in turns:
             turn.append(json.dumps({"model": "m", "stream": True, "messages": messages}).encode())
-            if size > 10 * ADDED:
+            if size >= 10 * ADDED:
                 messages += [_message(who, "", ADDED // 2, random) for who in ("assistant", "user")]
     for turn in turns:
         random.shuffle(turn)

@@ -27,7 +27,7 @@ _Count = Annotated[int, Meta(ge=0, le=2**40)]
 _Speed = Annotated[float, Meta(ge=0, le=1e9)]
 
 
-class Facts(msgspec.Struct, frozen=True):
+class Facts(msgspec.Struct, frozen=True, gc=False):
     """What llama-server says of one request.
 
     :param cached: tokens of the prompt that it had evaluated before.

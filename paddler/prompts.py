@@ -37,7 +37,7 @@ SHARE = 16
 TAILS = 8
 
 
-class Prompt(msgspec.Struct, eq=False):
+class Prompt(msgspec.Struct, eq=False, gc=False):
     """How a prompt begins.
 
     :param chain: the hash of all up to the end of each block; the bytes behind the last are in

@@ -17,7 +17,7 @@ OTHERS = 2
 _NODE, _HOLD = 310, 20
 
 
-class _Node(msgspec.Struct, eq=False):
+class _Node(msgspec.Struct, eq=False, gc=False):
     """The end of a block.
 
     :param holders: how many prompts of each upstream have it.

@@ -47,7 +47,7 @@ def loses_cache(before: Report, report: Report) -> bool:
     return any(old and new and old != new for old, new in pairs)
 
 
-class Held(msgspec.Struct, eq=False):
+class Held(msgspec.Struct, eq=False, gc=False):
     """A prompt that an upstream has evaluated, or is evaluating.
 
     :param size: its bytes.

@@ -10,7 +10,7 @@ from paddler.scheduling.slots import Upstream
 __all__ = ["Seen"]
 
 
-class Seen(msgspec.Struct, eq=False):
+class Seen(msgspec.Struct, eq=False, gc=False):
     """What was known of a prompt when it came; tokens to evaluate are estimates.
 
     :param tokens: all of it.

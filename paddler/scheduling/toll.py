@@ -45,7 +45,7 @@ WINDOW = 32
 COUNTED = 0.5
 
 
-class _Running(msgspec.Struct, eq=False):
+class _Running(msgspec.Struct, eq=False, gc=False):
     """A prompt that was sent.
 
     :param answers: something of its answer has come.
