@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import IO
 
-import attrs
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface
@@ -25,8 +25,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """The head of an answer.
 
     :param code: its status.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 import attrs
+import msgspec
 
 from paddler.facts import Facts
 from paddler.scheduling.trust import Fault
@@ -19,8 +20,7 @@ Retry = Fault | Literal["context"]
 Phase = Literal["waiting", "prefill", "streaming"]
 
 
-@attrs.frozen
-class Finished:
+class Finished(msgspec.Struct, frozen=True):
     """One request that has ended.
 
     :param request_id: the client's id for it, or ours.
@@ -113,8 +113,7 @@ class Ledgers:
             ledger.retried(reason)
 
 
-@attrs.define(eq=False)
-class Account:
+class Account(msgspec.Struct, eq=False):
     """What is known of a request while it runs; times are the clock's seconds.
 
     The clock may be set back meanwhile; nothing has lasted less than no time for that.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-import attrs
+import msgspec
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -49,8 +49,7 @@ class Owner(Protocol):
 
 
 @implementer(IAnswerReceiver, IFlow)
-@attrs.define(eq=False)
-class Attempt:
+class Attempt(msgspec.Struct, eq=False):
     """One sending of a request to one upstream.
 
     :param clock: the time.
@@ -70,24 +69,24 @@ class Attempt:
     takes_frames: bool
     keeps: int = 0
     #: The last bytes of the answer, so many or a few.
-    tail: bytes = attrs.field(default=b"", init=False)
-    watch: Watch | None = attrs.field(default=None, init=False)
+    tail: bytes = b""
+    watch: Watch | None = None
     #: The status of the answer.
-    code: int = attrs.field(default=0, init=False)
+    code: int = 0
     #: The client was sent something of the answer.
-    started: bool = attrs.field(default=False, init=False)
+    started: bool = False
     #: Tokens of a stream have come: llama-server notices at once when it is closed.
-    tokens_flowing: bool = attrs.field(default=False, init=False)
-    _call: Any = attrs.field(default=None, init=False)
-    _over: bool = attrs.field(default=False, init=False)
-    _began: float = attrs.field(default=0.0, init=False)
+    tokens_flowing: bool = False
+    _call: Any = None
+    _over: bool = False
+    _began: float = 0.0
     #: When the last bytes came, or the head.
-    _last_byte_at: float = attrs.field(default=0.0, init=False)
+    _last_byte_at: float = 0.0
     #: The client has enough for now: that nothing comes is our own doing.
-    _paused: bool = attrs.field(default=False, init=False)
-    _head: Any = attrs.field(default=None, init=False)
-    _held: bytes | None = attrs.field(default=None, init=False)
-    _frames: bytes = attrs.field(default=b"", init=False)
+    _paused: bool = False
+    _head: Any = None
+    _held: bytes | None = None
+    _frames: bytes = b""
 
     @property
     def seconds(self) -> float:

@@ -13,9 +13,9 @@ few of them and no Deferred.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-import attrs
+import msgspec
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -43,20 +43,19 @@ from paddler.scheduling.trust import Fault
 __all__ = ["Exchange"]
 
 
-@attrs.define(eq=False)
-class Exchange(Ending):
+class Exchange(Ending, eq=False):
     """One request and what becomes of it."""
 
-    _log = Logger()
+    _log: ClassVar = Logger()
 
-    _target: bytes = attrs.field(default=b"", init=False)
+    _target: bytes = b""
     #: What a request that needs no slot is for.
-    _model: str | None = attrs.field(default=None, init=False)
-    _body: Any = attrs.field(default=None, init=False)
-    _waiter: Waiter | None = attrs.field(default=None, init=False)
+    _model: str | None = None
+    _body: Any = None
+    _waiter: Waiter | None = None
     #: It is for one upstream and no other.
-    _sticks: bool = attrs.field(default=False, init=False)
-    _tries: int = attrs.field(default=0, init=False)
+    _sticks: bool = False
+    _tries: int = 0
 
     def begin(self) -> None:
         """Serve it."""

@@ -10,6 +10,7 @@ import math
 from typing import Literal
 
 import attrs
+import msgspec
 
 from paddler.scheduling.history import SPAN, CountHistory, grain_of
 from paddler.scheduling.trust import Trust
@@ -29,8 +30,7 @@ SLACK = 0.25
 LEFT_WITHOUT_SAMPLE = 30.0
 
 
-@attrs.define(eq=False)
-class Lease:
+class Lease(msgspec.Struct, eq=False):
     """Slots of one upstream promised to one request.
 
     :param upstream: whose slots.
@@ -42,7 +42,7 @@ class Lease:
     upstream: Upstream
     slots: int
     granted_at: float
-    ended: bool = attrs.field(default=False, init=False)
+    ended: bool = False
 
 
 @attrs.frozen(eq=False)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 import attrs
+import msgspec
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import DNSLookupError
@@ -137,19 +138,18 @@ class FastHop:
 
 
 @implementer(ICall)
-@attrs.define(eq=False)
-class _Call:
+class _Call(msgspec.Struct, eq=False):
     """A request on its way: over a line that was kept, or over one that is to be made."""
 
     _hop: FastHop
     upstream: Address
     request: bytes
     receiver: Any
-    _line: Line | None = attrs.field(default=None, init=False)
-    _dialing: asyncio.Task[None] | None = attrs.field(default=None, init=False)
+    _line: Line | None = None
+    _dialing: asyncio.Task[None] | None = None
     #: It was sent over a line that was kept, and is sent once more.
-    _again: bool = attrs.field(default=False, init=False)
-    aborted: bool = attrs.field(default=False, init=False)
+    _again: bool = False
+    aborted: bool = False
 
     @property
     def in_frame(self) -> bool:

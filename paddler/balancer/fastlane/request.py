@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import attrs
+import msgspec
 from zope.interface import implementer
 
 from paddler.balancer.bodies import MemoryBody
@@ -21,8 +21,7 @@ _PHRASES = {int(status): status.phrase.encode() for status in HTTPStatus}
 
 
 @implementer(IClientRequest)
-@attrs.define(eq=False)
-class FastRequest:
+class FastRequest(msgspec.Struct, eq=False):
     """One request.
 
     :param connection: whose it is.
@@ -35,17 +34,17 @@ class FastRequest:
     body: MemoryBody
     client_host: bytes
     keeps: bool
-    flow: Any = attrs.field(default=None, init=False)
-    _held: bool = attrs.field(default=True, init=False)
+    flow: Any = None
+    _held: bool = True
     #: The head of the answer, until something goes with it.
-    _head: bytes = attrs.field(default=b"", init=False)
-    _framed: bool = attrs.field(default=False, init=False)
+    _head: bytes = b""
+    _framed: bool = False
     #: The body is put into chunks here.
-    _frames: bool = attrs.field(default=False, init=False)
+    _frames: bool = False
 
-    method = b"POST"
-    secure = False
-    takes_frames = True
+    method: ClassVar[bytes] = b"POST"
+    secure: ClassVar[bool] = False
+    takes_frames: ClassVar[bool] = True
 
     def let_go(self) -> None:
         """See `IClientRequest`."""
