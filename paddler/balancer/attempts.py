@@ -19,6 +19,7 @@ from paddler.balancer.accounts import Account
 from paddler.balancer.answers import error_body, status_of
 from paddler.balancer.doubts import Watch
 from paddler.errors import PaddlerError, UpstreamFailed, UpstreamTruncated
+from paddler.headers import Forwarded, Pairs
 from paddler.interfaces import Head, IAnswerReceiver, IFlow
 from paddler.scheduling.slots import Upstream
 
@@ -93,11 +94,11 @@ class Attempt(msgspec.Struct, eq=False):
         """How long it has been under way."""
         return self._clock.seconds() - self._began
 
-    def begin(self, hop: Any, target: bytes, headers: Any, body: Any) -> None:
+    def begin(self, hop: Any, target: bytes, headers: Forwarded, more: Pairs, body: Any) -> None:
         """Send the request; the rest is told to the owner."""
         self._began = self._clock.seconds()
         address = self.upstream.address
-        self._call = hop.send(address, self._request.method, target, headers, body, self)
+        self._call = hop.send(address, self._request.method, target, headers, more, body, self)
 
     def abort(self) -> None:
         """Close the connection; the owner hears no more."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import msgspec
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -171,11 +170,12 @@ class Exchange(Ending, eq=False):
             upstream.address,
             common.ways.rewrite_host,
         )
+        more = [(b"X-Request-Id", request.its_id)]
         if self._conversation is not None:
-            headers.append((b"X-Conversation-Id", self._conversation))
+            more.append((b"X-Conversation-Id", self._conversation))
             now = common.clock.seconds()
             common.conversations.goes_to(self._conversation, upstream.address, now)
-        attempt.begin(common.hop, self._target, headers, self._body)
+        attempt.begin(common.hop, self._target, headers, more, self._body)
 
     def answer_began(self, attempt: Attempt) -> None:
         """See `Owner`."""

@@ -84,7 +84,7 @@ class Exchanges:
         :param request: an `IClientRequest`.
         """
         account = Account(
-            request_id=request.headers.its_id.decode(),
+            request_id=request.its_id.decode(),
             method=request.method.decode("latin-1"),
             path=request.uri.partition(b"?")[0].decode("latin-1"),
             arrived_at=self.clock.seconds(),

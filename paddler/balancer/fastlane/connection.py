@@ -159,8 +159,9 @@ class FastConnection(asyncio.Protocol):
             self._serve(body)
 
     def _serve(self, body: bytes) -> None:
-        uri, headers, keeps = self._heads.uri, self._heads.headers, self._heads.keeps
-        request = FastRequest(self, uri, headers, MemoryBody(body), self._host, keeps)
+        heads, held = self._heads, MemoryBody(body)
+        uri, headers, its_id = heads.uri, heads.headers, heads.headers.request_id()
+        request = FastRequest(self, uri, headers, its_id, held, self._host, heads.keeps)
         self._request, self._exchange = request, self._server.new(request)
         self._exchange.begin()
 

@@ -31,7 +31,7 @@ from paddler.errors import (
     UpstreamRefused,
     UpstreamTimedOut,
 )
-from paddler.headers import Pairs
+from paddler.headers import Forwarded, Pairs, text_of
 from paddler.interfaces import ICall, IUpstreamHop
 from paddler.values import Address
 
@@ -71,17 +71,23 @@ class FastHop:
         upstream: Address,
         method: bytes,
         target: bytes,
-        headers: Pairs,
+        headers: Forwarded,
+        more: Pairs,
         body: Any,
         receiver: Any,
     ) -> Any:
         """See `IUpstreamHop`."""
         if upstream.scheme != "http" or method != b"POST" or not isinstance(body, MemoryBody):
-            return self._other.send(upstream, method, target, headers, body, receiver)
+            return self._other.send(upstream, method, target, headers, more, body, receiver)
         data = body.read()
-        parts = [b"%b %b HTTP/1.1" % (method, target), *map(b": ".join, headers)]
-        parts.append(b"Content-Length: %d\r\n\r\n%b" % (len(data), data))
-        call = _Call(self, upstream, b"\r\n".join(parts), receiver)
+        head = b"%b %b HTTP/1.1\r\n%b%bContent-Length: %d\r\n\r\n" % (
+            method,
+            target,
+            headers.text,
+            text_of(more),
+            len(data),
+        )
+        call = _Call(self, upstream, head + data, receiver)
         call.begin()
         return call
 

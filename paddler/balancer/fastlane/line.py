@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from httptools import HttpParserCallbackError, HttpParserError, HttpResponseParser
 from twisted.python.failure import Failure
 
+from paddler.balancer.fastlane.known import Known
 from paddler.dialing import keep_alive
 from paddler.errors import UpstreamFailed
 from paddler.headers import AnswerHeaders
@@ -50,11 +51,15 @@ class Line(asyncio.Protocol):
         self._served_at = 0.0
         #: It served a request before, so llama-server may have closed it by now.
         self._again = False
+        #: The last head of a whole answer behind which it was kept, and what it said.
+        self._known: Known | None = None
+        self._known_head: Any = None
         self._fresh()
 
     def _fresh(self) -> None:
         """Nothing has come of the next answer."""
         self._start: bytes | None = b""
+        self._head: Any = None
         self._headers: list[tuple[bytes, bytes]] = []
         self._phrase = b""
         self._interims = 0
@@ -120,6 +125,8 @@ class Line(asyncio.Protocol):
             self._transport.abort()
             return
         try:
+            if self._known is not None and self._start == b"" and self._comes_known(data, call):
+                return
             if self._start is None:
                 self._parser.feed_data(data)
             else:
@@ -190,6 +197,7 @@ class Line(asyncio.Protocol):
         chunked = codings is not None and codings[-1].strip().lower() == b"chunked"
         length = None if sizes is None else int(sizes[-1])
         head = Head(code, self._phrase, headers.passing, length, chunked, headers.streams)
+        self._head = head
         # Behind a stream llama-server closes it, whatever the head says; behind an error some
         # servers leave the request's body unread, and would take it for the next request.
         self._may_keep = code < 300 and not head.streams
@@ -219,6 +227,30 @@ class Line(asyncio.Protocol):
 
     # Inside.
 
+    def _comes_known(self, data: bytes, call: Any) -> bool:
+        """Take an answer that has come whole and whose head is known; tells whether it is one."""
+        found = self._known.find(data) if self._known is not None else None
+        if found is None or len(data) != sum(found):
+            return False
+        begin, length = found
+        its: Head = self._known_head
+        receiver = call.receiver
+        receiver.head_received(Head(its.code, its.phrase, its.headers, length, text=its.text))
+        if length:
+            receiver.data_received(data[begin:])
+        self._keeps = True
+        self._ended(None)
+        return True
+
+    def _know(self, start: bytes) -> None:
+        """Remember the head of an answer that has come whole, if it tells its body's length."""
+        head = self._head
+        if head.length is None or head.bodyless or self._interims:
+            return
+        self._known = Known.of(start)
+        others = [pair for pair in head.headers if pair[0].lower() != b"content-length"]
+        self._known_head = Head(head.code, head.phrase, others, None, text=head.as_text())
+
     def _head_comes(self, data: bytes) -> bytes:
         """Read on in an answer's head; what is here of the body behind it, in its frames."""
         start = self._start = self._start + data if self._start else data
@@ -230,6 +262,8 @@ class Line(asyncio.Protocol):
         self._parser.feed_data(data)
         if not self._headed:
             return b""
+        if self._keeps and not self._more:
+            self._know(start)
         self._start = None
         return start.split(_HEAD_END, self._interims + 1)[-1] if self._framed else b""
 

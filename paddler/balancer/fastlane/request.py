@@ -9,7 +9,7 @@ import msgspec
 from zope.interface import implementer
 
 from paddler.balancer.bodies import MemoryBody
-from paddler.headers import Pairs, RequestHeaders
+from paddler.headers import Pairs, RequestHeaders, text_of
 from paddler.interfaces import Head, IClientRequest
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class FastRequest(msgspec.Struct, eq=False):
     connection: FastConnection
     uri: bytes
     headers: RequestHeaders
+    its_id: bytes
     body: MemoryBody
     client_host: bytes
     keeps: bool
@@ -59,32 +60,30 @@ class FastRequest(msgspec.Struct, eq=False):
 
     def respond(self, code: int, headers: Pairs, body: bytes) -> None:
         """See `IClientRequest`."""
-        lines = [b"HTTP/1.1 %d %b" % (code, _PHRASES[code])]
-        lines += map(b": ".join, headers)
-        lines.append(b"Content-Length: %d" % len(body))
-        self._head = self._ended_head(lines)
+        text = b"HTTP/1.1 %d %b\r\n%b" % (code, _PHRASES[code], text_of(headers))
+        self._head = self._ended_head(b"%bContent-Length: %d\r\n" % (text, len(body)))
         self.write(body)
         self.finish()
 
     def begin(self, head: Head, agent: bytes, framed: bool, flow: Any) -> None:
         """See `IClientRequest`."""
         self.flow = flow
-        lines = [b"HTTP/1.1 %d %b" % (head.code, head.phrase), *map(b": ".join, head.headers)]
-        lines.append(b"X-Paddler-Agent: " + agent)
-        if head.length is None and not head.bodyless:
+        text = b"%bX-Paddler-Agent: %b\r\n" % (head.as_text(), agent)
+        if head.bodyless:
+            pass
+        elif head.length is not None:
+            text = b"%bContent-Length: %d\r\n" % (text, head.length)
+        else:
             self._framed, self._frames = framed, not framed
-            lines.append(b"Transfer-Encoding: chunked")
-        self._head = self._ended_head(lines)
+            text += b"Transfer-Encoding: chunked\r\n"
+        self._head = self._ended_head(text)
         if self.connection.stalls:
             # With what it was sent before; asyncio says that once.
             flow.pause()
 
-    def _ended_head(self, lines: list[bytes]) -> bytes:
-        lines.append(b"X-Request-Id: " + self.headers.its_id)
-        if not self.keeps:
-            lines.append(b"Connection: close")
-        lines.append(b"\r\n")
-        return b"\r\n".join(lines)
+    def _ended_head(self, text: bytes) -> bytes:
+        close = b"" if self.keeps else b"Connection: close\r\n"
+        return b"%bX-Request-Id: %b\r\n%b\r\n" % (text, self.its_id, close)
 
     def write(self, data: bytes) -> None:
         """See `IClientRequest`."""
