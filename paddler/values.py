@@ -46,7 +46,7 @@ _Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=rf"^[^{_CONTRO
 _Host = Annotated[str, Meta(min_length=1, max_length=253, pattern=rf"^[^\s/@?#\[\]{_CONTROLS}]+\Z")]
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Address:
     """Where a server is reached.
 

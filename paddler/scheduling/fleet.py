@@ -116,7 +116,9 @@ class Fleet:
         elif report.agent_name != upstream.report.agent_name:
             self._names.discard(upstream.name)
             self._name(upstream, report.agent_name)
-        upstream.address = report.external
+        if upstream.address != report.external:
+            # Its letters' case may change.
+            upstream.address = report.external
         upstream.hear(report, now)
         self.kinds.put(upstream)
         if joins:

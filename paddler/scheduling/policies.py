@@ -52,6 +52,10 @@ class IdleSlots:
 def _most_idle(
     weight: int, idle: Idle, avoid: Collection[Upstream], random: Random
 ) -> Upstream | None:
+    if weight == 1 and not avoid:
+        # What most ask for.
+        most = idle.level(idle.most)
+        return most[int(random.random() * len(most))] if most else None
     for slots, upstreams in idle.levels():
         if weight > slots:
             # What it costs somewhere is at most all that server has.

@@ -155,7 +155,8 @@ class Upstream:
             self.stale_since is None and trust.until is None and trust.waits_for_report is None
         ):
             # Nothing is wrong with it, as mostly; this is asked at each step of each request.
-            return self.free
+            free = report.slots_total - self.in_flight - self.foreign_busy
+            return free if free > 0 and not self._left else self.free
         state = self.state
         if state in ("ready", "sleeping"):
             return self.free
@@ -180,7 +181,7 @@ class Upstream:
 
     def take(self, weight: int, now: float) -> Lease:
         """Promise slots to a request; the caller has seen that they are free."""
-        lease = Lease(self, self.cost(weight), now)
+        lease = Lease(self, min(weight, self.report.slots_total), now)
         if self.trust.on_trial:
             self.trust.trial = lease
         self.in_flight += lease.slots
