@@ -20,6 +20,9 @@ Retry = Fault | Literal["context"]
 Phase = Literal["waiting", "prefill", "streaming"]
 
 
+_STATUSES = {code: str(code) for code in (0, *range(100, 600))}
+
+
 class Finished(msgspec.Struct, frozen=True):
     """One request that has ended.
 
@@ -57,7 +60,7 @@ class Finished(msgspec.Struct, frozen=True):
         """The code in a word. A server may send any number; what is none of HTTP's is `other`,
         so that nobody has to count by more words than HTTP has.
         """
-        return str(self.code) if not self.code or 100 <= self.code < 600 else "other"
+        return _STATUSES.get(self.code, "other")
 
     @property
     def good(self) -> bool:
@@ -150,7 +153,8 @@ class Account(msgspec.Struct, eq=False):
     def finished(self, now: float, *, client_left: bool) -> Finished:
         """All of it, now that it has ended."""
         left = self._phase() if client_left else None
-        self.waits_no_more(now)
+        if self.waiting_since is not None:
+            self.waits_no_more(now)
         first = self.first_byte_at
         return Finished(
             request_id=self.request_id,

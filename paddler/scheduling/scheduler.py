@@ -145,7 +145,7 @@ class Scheduler(Observed):
 
         The same as `request` would give it, at a fraction of the cost.
         """
-        if len(self._queue) and self._granting.others_want(waiter.need):
+        if self._queue.size and self._granting.others_want(waiter.need):
             return None
         lease = self._granting.grant_one(waiter, now)
         if lease is not None:
@@ -285,7 +285,7 @@ class Scheduler(Observed):
 
     def _outcome(self, now: float, notes: list[Note] | None = None) -> Outcome:
         """Grant all that fits now that something has changed."""
-        if not notes and not len(self._queue):
+        if not notes and not self._queue.size:
             return NOTHING
-        grants = self._granting.grant_all(now) if len(self._queue) else ()
+        grants = self._granting.grant_all(now) if self._queue.size else ()
         return Outcome(tuple(grants), tuple(notes or ()))
