@@ -46,8 +46,7 @@ _Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=rf"^[^{_CONTRO
 _Host = Annotated[str, Meta(min_length=1, max_length=253, pattern=rf"^[^\s/@?#\[\]{_CONTROLS}]+\Z")]
 
 
-@attrs.frozen(cache_hash=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """Where a server is reached.
 
     :param host: a name or an IP address; names may have underscores.

@@ -93,11 +93,12 @@ class Exchange(Ending, eq=False):
             where = self._common.has_stream(self._conversation)
         self._waiter = waiter = admission.waiter(wishes.weight, wishes.model, where)
         waiter.prompt, waiter.request_id = wishes.prompt, self.account.request_id
-        self.account.waits(waiter.arrived_at)
-        lease = admission.at_once(waiter)
+        self._lease = lease = admission.at_once(waiter)
         if lease is not None:
-            self._granted(lease)
+            self.account.waited = 0.0
+            self._send(lease.upstream)
         else:
+            self.account.waits(waiter.arrived_at)
             self._wait(admission.acquire(waiter))
 
     def _begin_at_stream(self, target: Target) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection
 from random import Random
+from typing import ClassVar
 
 import attrs
 
@@ -45,6 +46,9 @@ class Granting:
     :param policy: chooses among upstreams with room.
     :param random: decides between equals.
     """
+
+    #: It wants to hear of answers.
+    learns: ClassVar[bool] = False
 
     _policy: Policy
     _random: Random
@@ -129,12 +133,12 @@ class Granting:
         """An upstream is no more."""
 
     def _lease(self, waiter: Waiter, kept: Collection[Upstream], now: float) -> Lease | None:
-        servers = self._fleet.kinds.servers(waiter.need)
-        upstream = self._policy.choose(waiter, servers, kept, self._random)
+        kinds = self._fleet.kinds
+        upstream = self._policy.choose(waiter, kinds.servers(waiter.need), kept, self._random)
         if upstream is None:
             return None
         lease = upstream.take(waiter.weight, now)
-        self._fleet.index(upstream)
+        kinds.index(upstream)
         return lease
 
     def _keep_for(self, line: Line, head: Waiter, kept: list[Upstream], now: float) -> None:

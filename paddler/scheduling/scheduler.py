@@ -51,6 +51,8 @@ class Scheduler(Observed):
     _waiting_limit: int
     _missed_allowed: int
     _quarantine: float = 10.0
+    #: Answers that begin are news to it.
+    learns: bool = attrs.field(default=False, init=False)
     _routing: Routing = attrs.field(factory=Routing)
     _errors: FastErrors = attrs.field(factory=FastErrors, init=False)
 
@@ -58,6 +60,7 @@ class Scheduler(Observed):
         self._fleet = Fleet(self._missed_allowed, self._quarantine)
         self._granting = granting_by(self._policy, self._random, self._fleet, self._queue)
         self._fleet.on_forgotten = self._granting.forget
+        self.learns = self._granting.learns
 
     # Agents.
 
@@ -175,7 +178,8 @@ class Scheduler(Observed):
         """
         held, mean = now - lease.granted_at, self._mean_hold
         self._mean_hold = held if mean is None else 0.95 * mean + 0.05 * held
-        self._granting.served(lease, now, facts)
+        if self.learns:
+            self._granting.served(lease, now, facts)
         return self._end(lease, now, client_left=False)
 
     def fault(
@@ -274,13 +278,16 @@ class Scheduler(Observed):
             raise ValueError("this lease was given back before")
         upstream = lease.upstream
         upstream.give_back(lease, now, client_left=client_left)
-        self._granting.ended(lease, now)
+        if self.learns:
+            self._granting.ended(lease, now)
         if upstream.forgotten:
             self._fleet.drop_if_over(upstream)
         else:
             if client_left or notes is not None:
                 self._fleet.plan(upstream)
-            self._fleet.index(upstream)
+            self._fleet.kinds.index(upstream)
+        if not notes and not self._queue.size:
+            return NOTHING
         return self._outcome(now, notes)
 
     def _outcome(self, now: float, notes: list[Note] | None = None) -> Outcome:

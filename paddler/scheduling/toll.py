@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from random import Random
+from typing import ClassVar
 
 import attrs
 
@@ -80,6 +81,8 @@ class Toll(Granting):
 
     :param settings: of the policy.
     """
+
+    learns: ClassVar[bool] = True
 
     def __init__(self, settings: Prefix, random: Random, fleet: Fleet, queue: WaitingQueue) -> None:
         super().__init__(IdleSlots(), random, fleet, queue)

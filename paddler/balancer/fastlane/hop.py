@@ -31,7 +31,7 @@ from paddler.errors import (
     UpstreamRefused,
     UpstreamTimedOut,
 )
-from paddler.headers import Forwarded, Pairs, text_of
+from paddler.headers import Forwarded, Pairs
 from paddler.interfaces import ICall, IUpstreamHop
 from paddler.values import Address
 
@@ -80,14 +80,11 @@ class FastHop:
         if upstream.scheme != "http" or method != b"POST" or not isinstance(body, MemoryBody):
             return self._other.send(upstream, method, target, headers, more, body, receiver)
         data = body.read()
-        head = b"%b %b HTTP/1.1\r\n%b%bContent-Length: %d\r\n\r\n" % (
-            method,
-            target,
-            headers.text,
-            text_of(more),
-            len(data),
-        )
-        call = _Call(self, upstream, head + data, receiver)
+        text = headers.text
+        for pair in more:
+            text += b"%b: %b\r\n" % pair
+        request = b"POST %b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n%b"
+        call = _Call(self, upstream, request % (target, text, len(data), data), receiver)
         call.begin()
         return call
 
@@ -104,12 +101,15 @@ class FastHop:
         ).asFuture(self.loop)
         return await looking
 
-    def take(self, upstream: Address) -> Line | None:
-        """A connection that is there already."""
+    def take(self, upstream: Address, now: float) -> Line | None:
+        """A connection that is there already.
+
+        :param now: the loop's time.
+        """
         idle = self._idle.get(upstream)
         while idle:
             line = idle.pop()
-            if self.loop.time() - line.idle_since < IDLE and line.usable:
+            if now - line.idle_since < IDLE and not line.transport.is_closing():
                 return line
             line.close()
         return None
@@ -164,10 +164,10 @@ class _Call(msgspec.Struct, eq=False):
 
     def begin(self) -> None:
         """Send it."""
-        line = self._hop.take(self.upstream)
+        now = self._hop.loop.time()
+        self._line = line = self._hop.take(self.upstream, now)
         if line is not None:
-            self._line = line
-            line.serve(self, again=True)
+            line.serve(self, now, again=True)
         else:
             self._dialing = self._hop.loop.create_task(self._dial())
 
@@ -179,7 +179,7 @@ class _Call(msgspec.Struct, eq=False):
     def connected(self, line: Line) -> None:
         """There is a line of its own."""
         self._line = line
-        line.serve(self, again=False)
+        line.serve(self, self._hop.loop.time(), again=False)
 
     def ended(self, *, parted: bool) -> Any:
         """Its answer has ended; the receiver has still to hear how.

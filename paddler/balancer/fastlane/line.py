@@ -45,7 +45,7 @@ class Line(asyncio.Protocol):
     def __init__(self, hop: FastHop, upstream: Address, call: Any) -> None:
         self.upstream = upstream
         self._hop = hop
-        self._transport: Any = None
+        self.transport: Any = None
         self._parser = HttpResponseParser(self)
         self._call: Any = call
         self._served_at = 0.0
@@ -68,47 +68,43 @@ class Line(asyncio.Protocol):
         self._framed = self._delimited = self._whole = self._more = False
         self._keeps = self._may_keep = self._paused = False
 
-    @property
-    def usable(self) -> bool:
-        """It can be asked something."""
-        return not (self._paused or self._transport.is_closing())
-
     # What its hop and a call want of it.
 
-    def serve(self, call: Any, *, again: bool) -> None:
+    def serve(self, call: Any, now: float, *, again: bool) -> None:
         """Send a request; `call.receiver` hears of the answer.
 
+        :param now: the loop's time.
         :param again: it has served before.
         """
-        self._call, self._again, self._served_at = call, again, self._hop.loop.time()
-        self._hop.outbox.put(self._transport, call.request)
+        self._call, self._again, self._served_at = call, again, now
+        self._hop.outbox.put(self.transport, call.request)
 
     def pause(self) -> None:
         """Read nothing for now."""
         self._paused = True
-        if not self._transport.is_closing():
-            self._transport.pause_reading()
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
 
     def resume(self) -> None:
         """Read on."""
         self._paused = False
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def abort(self) -> None:
         """Cut it; its call hears no more."""
         self._call = None
-        self._transport.abort()
+        self.transport.abort()
 
     def close(self) -> None:
         """Close it, idle as it is."""
-        self._transport.close()
+        self.transport.close()
 
     # From asyncio.
 
     def connection_made(self, transport: Any) -> None:
         """It is here."""
-        self._transport = transport
+        self.transport = transport
         with suppress(OSError):  # where it was reset already
             keep_alive(transport.get_extra_info("socket"))
         call, self._call = self._call, None
@@ -122,7 +118,7 @@ class Line(asyncio.Protocol):
         call = self._call
         if call is None:
             # Nobody asked for it, or nobody wants it any more.
-            self._transport.abort()
+            self.transport.abort()
             return
         try:
             if self._known is not None and self._start == b"" and self._comes_known(data, call):
@@ -269,12 +265,14 @@ class Line(asyncio.Protocol):
 
     def _ended(self, problem: str | None, *, cut: bool = False) -> None:
         call, self._call = self._call, None
-        transport = self._transport
+        transport = self.transport
         # An answer may end before all of the request was sent.
         unsent = not cut and transport.get_write_buffer_size()
         keeps = not (cut or unsent or self._paused) and self._keeps
         if keeps:
-            self._fresh()
+            if self._start is None:
+                # The parser has read it.
+                self._fresh()
             self._hop.keep(self)
         else:
             transport.abort()

@@ -68,7 +68,7 @@ class FastRequest(msgspec.Struct, eq=False):
     def begin(self, head: Head, agent: bytes, framed: bool, flow: Any) -> None:
         """See `IClientRequest`."""
         self.flow = flow
-        text = b"%bX-Paddler-Agent: %b\r\n" % (head.as_text(), agent)
+        text = b"%bX-Paddler-Agent: %b\r\n" % (head.text or head.as_text(), agent)
         if head.bodyless:
             pass
         elif head.length is not None:
