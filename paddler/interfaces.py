@@ -157,6 +157,9 @@ class IAnswerReceiver(Interface):
     def data_received(data: bytes) -> None:
         """Some bytes of its body."""
 
+    def whole_received(head: Head, body: bytes) -> None:
+        """All of an answer that is no stream, in the place of the others. It raises nothing."""
+
     def framed_received(data: bytes) -> None:
         """Bytes as they came, with the frames of chunks; what is in them was received before."""
 

@@ -162,6 +162,27 @@ class Attempt(msgspec.Struct, eq=False):
         if not self.takes_frames:
             self._request.write(data)
 
+    def whole_received(self, head: Head, body: bytes) -> None:
+        """See `IAnswerReceiver`."""
+        if self._over or not 200 <= head.code < 400 or not body:
+            self.head_received(head)
+            if body:
+                self.data_received(body)
+            self.answer_ended(None)
+            return
+        self._over = True
+        self._head, self.code, self.takes_frames = head, head.code, False
+        if self.keeps:
+            self.tail = body[-self.keeps :]
+        try:
+            self._start()
+            self._account.sent += len(body)
+            self._request.write(body)
+            self._request.finish()
+            self._owner.attempt_ended(self, None)
+        except Exception:  # our own, of which nobody else would hear
+            self.broke(Failure())
+
     def framed_received(self, data: bytes) -> None:
         """See `IAnswerReceiver`; frames with nothing in them yet are held as the head is."""
         data = self._frames + data

@@ -19,12 +19,13 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from paddler.balancer import requests
 from paddler.balancer.accounts import Retry
 from paddler.balancer.attempts import Attempt
 from paddler.balancer.conversations import asked_for, no_stream
 from paddler.balancer.ending import Ending
 from paddler.balancer.faults import context_exceeded, fault_in_answer, fault_of
-from paddler.balancer.requests import LOOKUP, Destination, Target, destination, named_in, target_of
+from paddler.balancer.requests import LOOKUP, SLOT_PATHS, Destination, Target, named_in
 from paddler.balancer.wishes import wishes_of
 from paddler.errors import (
     ContextExceeded,
@@ -58,9 +59,14 @@ class Exchange(Ending, eq=False):
 
     def begin(self) -> None:
         """Serve it."""
+        request = self.request
         try:
-            target = target_of(self.request.uri)
-            goes_to = destination(self.request.method, target.path, self._common.ways.doors)
+            known = SLOT_PATHS.get(request.uri) if request.method == b"POST" else None
+            if known is not None and not self._common.stopping:
+                self._begin_at(known, Destination.SLOT)
+                return
+            target = requests.target_of(request.uri)
+            goes_to = requests.destination(request.method, target.path, self._common.ways.doors)
             if self._common.stopping:
                 raise Stopping()
             if goes_to is Destination.SLOT or goes_to is Destination.ANY:
@@ -193,7 +199,9 @@ class Exchange(Ending, eq=False):
         if error is None:
             if attempt.keeps and attempt.code == 200:
                 self.account.facts = facts_in(attempt.tail)
-            self._release(self.account.facts)
+            lease, self._lease = self._lease, None
+            if lease is not None:
+                self._common.admission.release(lease, self.account.facts)
             self._end()
         elif isinstance(error, UpstreamFailed):
             self._failed(attempt, fault_of(error), str(error), error)

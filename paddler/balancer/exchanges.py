@@ -100,7 +100,7 @@ class Exchanges:
         if finished.code or finished.left:
             self.ledger.finished(finished)
         self._under_way.discard(exchange)
-        if not self._under_way:
+        if self._idle and not self._under_way:
             self._tell_idle()
 
     def begin_stop(self) -> None:

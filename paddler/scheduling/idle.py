@@ -20,11 +20,8 @@ class Idle(Protocol):
     """Upstreams that have idle slots."""
 
     @property
-    def most(self) -> int:
-        """The most idle slots that one upstream has."""
-
-    def level(self, idle: int) -> Sequence[Upstream]:
-        """The upstreams that have so many idle slots."""
+    def idlest(self) -> Sequence[Upstream]:
+        """The upstreams that have the most idle slots."""
 
     def levels(self) -> Iterator[tuple[int, Sequence[Upstream]]]:
         """Idle slots and the upstreams that have so many, most first."""
@@ -35,9 +32,11 @@ class IdleIndex:
     """Upstreams by their idle slots; one without any is not in it.
 
     :ivar most: the most idle slots that one upstream has.
+    :ivar idlest: the upstreams that have so many.
     """
 
     most: int = attrs.field(default=0, init=False)
+    idlest: Sequence[Upstream] = attrs.field(default=(), init=False)
     #: A list that has become empty stays.
     _levels: dict[int, list[Upstream]] = attrs.field(factory=dict, init=False)
     #: Of each its idle slots and its place in their list.
@@ -68,12 +67,13 @@ class IdleIndex:
             standing[upstream] = idle, len(others)
             others.append(upstream)
             if idle > self.most:
-                self.most = idle
+                self.most, self.idlest = idle, others
         else:
             del standing[upstream]
         # Last, so that it is one step where a slot of a large server is taken.
-        while self.most and not levels.get(self.most):
+        while self.most and not self.idlest:
             self.most -= 1
+            self.idlest = levels.get(self.most, ())
 
     def level(self, idle: int) -> Sequence[Upstream]:
         """The upstreams that have so many idle slots."""
@@ -98,19 +98,14 @@ class OneIdle:
     _counts: bool
 
     @property
-    def most(self) -> int:
+    def idlest(self) -> Sequence[Upstream]:
         """See `Idle`."""
-        return self._upstream.grantable if self._counts else 0
-
-    def level(self, idle: int) -> Sequence[Upstream]:
-        """See `Idle`."""
-        return (self._upstream,) if idle and idle == self.most else ()
+        return (self._upstream,) if self._counts and self._upstream.grantable else ()
 
     def levels(self) -> Iterator[tuple[int, Sequence[Upstream]]]:
         """See `Idle`."""
-        idle = self.most
-        if idle:
-            yield idle, (self._upstream,)
+        for upstream in self.idlest:
+            yield upstream.grantable, (upstream,)
 
 
 @attrs.frozen(eq=False)
@@ -120,21 +115,17 @@ class JoinedIdle:
     _indexes: tuple[IdleIndex, ...]
 
     @property
-    def most(self) -> int:
+    def idlest(self) -> Sequence[Upstream]:
         """See `Idle`."""
-        return max((index.most for index in self._indexes), default=0)
-
-    def level(self, idle: int) -> Sequence[Upstream]:
-        """See `Idle`."""
-        levels = [level for index in self._indexes if (level := index.level(idle))]
-        return levels[0] if len(levels) == 1 else _Joined(levels)
+        return next((level for _, level in self.levels()), ())
 
     def levels(self) -> Iterator[tuple[int, Sequence[Upstream]]]:
         """See `Idle`."""
-        for idle in range(self.most, 0, -1):
-            level = self.level(idle)
-            if level:
-                yield idle, level
+        most = max((index.most for index in self._indexes), default=0)
+        for idle in range(most, 0, -1):
+            levels = [level for index in self._indexes if (level := index.level(idle))]
+            if levels:
+                yield idle, levels[0] if len(levels) == 1 else _Joined(levels)
 
 
 @attrs.frozen(eq=False)

@@ -44,6 +44,10 @@ class IdleSlots:
     ) -> Upstream | None:
         """See `Policy`."""
         weight = waiter.weight
+        if weight == 1 and not avoid:
+            # What most ask for.
+            most = servers.awake.idlest or servers.asleep.idlest
+            return most[int(random.random() * len(most))] if most else None
         return _most_idle(weight, servers.awake, avoid, random) or _most_idle(
             weight, servers.asleep, avoid, random
         )
@@ -52,10 +56,6 @@ class IdleSlots:
 def _most_idle(
     weight: int, idle: Idle, avoid: Collection[Upstream], random: Random
 ) -> Upstream | None:
-    if weight == 1 and not avoid:
-        # What most ask for.
-        most = idle.level(idle.most)
-        return most[int(random.random() * len(most))] if most else None
     for slots, upstreams in idle.levels():
         if weight > slots:
             # What it costs somewhere is at most all that server has.

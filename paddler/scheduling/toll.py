@@ -109,11 +109,13 @@ class Toll(Granting):
         """See `Granting`: when somebody has been passed over for too long, with a slot free."""
         return self._due if len(self._queue) else None
 
-    def grant_one(self, waiter: Waiter, now: float) -> Lease | None:
+    def grant_one(
+        self, waiter: Waiter, now: float, kept: Collection[Upstream] = ()
+    ) -> Lease | None:
         """See `Granting`; None also where it had better wait."""
         seen = self._seen(waiter)
         if seen is None:
-            return super().grant_one(waiter, now)
+            return super().grant_one(waiter, now, kept)
         round_ = Round(now, self.paces, self._random)
         servers = self._fleet.kinds.servers(waiter.need)
         stand = round_.clearly_best(waiter.weight, seen, servers)

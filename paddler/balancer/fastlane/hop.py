@@ -85,7 +85,13 @@ class FastHop:
             text += b"%b: %b\r\n" % pair
         request = b"POST %b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n%b"
         call = _Call(self, upstream, request % (target, text, len(data), data), receiver)
-        call.begin()
+        now = self.loop.time()
+        line = self.take(upstream, now)
+        if line is not None:
+            call.line = line
+            line.serve(call, now, again=True)
+        else:
+            call.dial()
         return call
 
     async def addresses(self, upstream: Address) -> list[str]:
@@ -151,7 +157,7 @@ class _Call(msgspec.Struct, eq=False):
     upstream: Address
     request: bytes
     receiver: Any
-    _line: Line | None = None
+    line: Line | None = None
     _dialing: asyncio.Task[None] | None = None
     #: It was sent over a line that was kept, and is sent once more.
     _again: bool = False
@@ -160,25 +166,20 @@ class _Call(msgspec.Struct, eq=False):
     @property
     def in_frame(self) -> bool:
         """See `ICall`."""
-        return self._line is not None and self._line.in_frame
+        return self.line is not None and self.line.in_frame
 
-    def begin(self) -> None:
-        """Send it."""
-        now = self._hop.loop.time()
-        self._line = line = self._hop.take(self.upstream, now)
-        if line is not None:
-            line.serve(self, now, again=True)
-        else:
-            self._dialing = self._hop.loop.create_task(self._dial())
+    def dial(self) -> None:
+        """Send it over a line of its own."""
+        self._dialing = self._hop.loop.create_task(self._dial())
 
     def found_closed(self) -> None:
         """The line that was kept had been closed: send it over one of its own."""
-        self._line, self._again = None, True
-        self._dialing = self._hop.loop.create_task(self._dial())
+        self.line, self._again = None, True
+        self.dial()
 
     def connected(self, line: Line) -> None:
         """There is a line of its own."""
-        self._line = line
+        self.line = line
         line.serve(self, self._hop.loop.time(), again=False)
 
     def ended(self, *, parted: bool) -> Any:
@@ -188,26 +189,26 @@ class _Call(msgspec.Struct, eq=False):
         """
         receiver, self.receiver = self.receiver, None
         if parted:
-            self._line = None
+            self.line = None
         return receiver
 
     def pause(self) -> None:
         """See `IFlow`."""
-        if self._line is not None:
-            self._line.pause()
+        if self.line is not None:
+            self.line.pause()
 
     def resume(self) -> None:
         """See `IFlow`."""
-        if self._line is not None:
-            self._line.resume()
+        if self.line is not None:
+            self.line.resume()
 
     def abort(self) -> None:
         """See `ICall`."""
         self.aborted = True
         if self._dialing is not None:
             self._dialing.cancel()
-        if self._line is not None:
-            self._line.abort()
+        if self.line is not None:
+            self.line.abort()
 
     async def _dial(self) -> None:
         """Connect; what comes of that is told by the line, or here where there is none."""
@@ -215,10 +216,10 @@ class _Call(msgspec.Struct, eq=False):
             error = await self._connect()
         except Exception as bug:  # its own, of which nobody else would hear
             error = None
-            if self._line is None and not self.aborted:
+            if self.line is None and not self.aborted:
                 self.receiver.broke(Failure(bug))
         self._dialing = None
-        if error is None or self._line is not None or self.aborted:
+        if error is None or self.line is not None or self.aborted:
             return
         if self._again and isinstance(error, UpstreamRefused):
             # It may have died of this very request.
@@ -233,7 +234,7 @@ class _Call(msgspec.Struct, eq=False):
                 with suppress(OSError, asyncio.TimeoutError):
                     await asyncio.wait_for(self._connection(host), PATIENCE)
                     return None
-                if self._line is not None:
+                if self.line is not None:
                     return None
             await asyncio.wait_for(self._connection(last), hop.connect_timeout)
         except asyncio.TimeoutError:

@@ -230,12 +230,9 @@ class Line(asyncio.Protocol):
             return False
         begin, length = found
         its: Head = self._known_head
-        receiver = call.receiver
-        receiver.head_received(Head(its.code, its.phrase, its.headers, length, text=its.text))
-        if length:
-            receiver.data_received(data[begin:])
+        head = Head(its.code, its.phrase, its.headers, length, text=its.text)
         self._keeps = True
-        self._ended(None)
+        self._part(cut=False).whole_received(head, data[begin:])
         return True
 
     def _know(self, start: bytes) -> None:
@@ -264,10 +261,15 @@ class Line(asyncio.Protocol):
         return start.split(_HEAD_END, self._interims + 1)[-1] if self._framed else b""
 
     def _ended(self, problem: str | None, *, cut: bool = False) -> None:
+        receiver = self._part(cut=cut)
+        failed = None if problem is None else UpstreamFailed(str(self.upstream), problem)
+        receiver.answer_ended(failed)
+
+    def _part(self, *, cut: bool) -> Any:
+        """Part from the call, whose answer has ended; the receiver has still to hear of that."""
         call, self._call = self._call, None
-        transport = self.transport
         # An answer may end before all of the request was sent.
-        unsent = not cut and transport.get_write_buffer_size()
+        unsent = not cut and self.transport.get_write_buffer_size()
         keeps = not (cut or unsent or self._paused) and self._keeps
         if keeps:
             if self._start is None:
@@ -275,9 +277,8 @@ class Line(asyncio.Protocol):
                 self._fresh()
             self._hop.keep(self)
         else:
-            transport.abort()
-        failed = None if problem is None else UpstreamFailed(str(self.upstream), problem)
-        call.ended(parted=keeps).answer_ended(failed)
+            self.transport.abort()
+        return call.ended(parted=keeps)
 
     def _broke(self, call: Any, error: BaseException) -> None:
         self.abort()

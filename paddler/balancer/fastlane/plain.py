@@ -36,7 +36,7 @@ class PlainHeads:
         #: The last that the parser has read.
         self._known: Known | None = None
         #: The parser reads the newest request.
-        self._parses = False
+        self.parses = False
         #: Of the newest: its target, its headers, and whether the connection is kept behind it.
         self.uri = b""
         self.headers = RequestHeaders()
@@ -51,12 +51,12 @@ class PlainHeads:
         if self._known is not None:
             known = self._known.find(data)
             if known is not None and known[1] <= BODY:
-                self._parses = False
+                self.parses = False
                 return known
         found = _WHOLE.match(data, 0, HEAD)
         if found is None:
             return None
-        self._parses, self._known = True, None
+        self.parses, self._known = True, None
         self.uri, self._pairs, self._complete = b"", [], False
         try:
             self._parser.feed_data(found[0])
@@ -69,9 +69,8 @@ class PlainHeads:
         return found.end(), size
 
     def pass_body(self, data: bytes) -> None:
-        """Some of the body behind it; nothing is made of it here."""
-        if self._parses:
-            self._parser.feed_data(data)
+        """Some of the body behind it, if it `parses`; nothing is made of it here."""
+        self._parser.feed_data(data)
 
     def _size(self) -> int | None:
         if self._parser.get_method() != b"POST" or len(self._pairs) > HEADERS:

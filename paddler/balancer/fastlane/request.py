@@ -35,8 +35,9 @@ class FastRequest(msgspec.Struct, eq=False):
     body: MemoryBody
     client_host: bytes
     keeps: bool
+    #: Bytes of its body that count among those that wait.
+    _held: int = 0
     flow: Any = None
-    _held: bool = True
     #: The head of the answer, until something goes with it.
     _head: bytes = b""
     _framed: bool = False
@@ -50,13 +51,13 @@ class FastRequest(msgspec.Struct, eq=False):
     def let_go(self) -> None:
         """See `IClientRequest`."""
         if self._held:
-            self._held = False
-            self.connection.site.bodies.used -= self.body.size
+            self.connection.site.bodies.used -= self._held
+            self._held = 0
 
     def hold_again(self) -> None:
         """See `IClientRequest`."""
-        self._held = True
-        self.connection.site.bodies.used += self.body.size
+        self._held = self.body.size
+        self.connection.site.bodies.used += self._held
 
     def respond(self, code: int, headers: Pairs, body: bytes) -> None:
         """See `IClientRequest`."""
@@ -69,11 +70,10 @@ class FastRequest(msgspec.Struct, eq=False):
         """See `IClientRequest`."""
         self.flow = flow
         text = b"%bX-Paddler-Agent: %b\r\n" % (head.text or head.as_text(), agent)
-        if head.bodyless:
-            pass
-        elif head.length is not None:
-            text = b"%bContent-Length: %d\r\n" % (text, head.length)
-        else:
+        if head.length is not None:
+            if not head.bodyless:
+                text = b"%bContent-Length: %d\r\n" % (text, head.length)
+        elif not head.bodyless:
             self._framed, self._frames = framed, not framed
             text += b"Transfer-Encoding: chunked\r\n"
         self._head = self._ended_head(text)
@@ -95,9 +95,10 @@ class FastRequest(msgspec.Struct, eq=False):
 
     def finish(self) -> None:
         """See `IClientRequest`."""
-        self.let_go()
+        if self._held:
+            self.let_go()
         self.flow = None
-        end = self._head + (b"0\r\n\r\n" if self._frames else b"")
+        end = self._head + b"0\r\n\r\n" if self._frames else self._head
         if end:
             self.connection.write(end)
         self.connection.answered(self)
