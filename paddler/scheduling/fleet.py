@@ -77,6 +77,15 @@ class Fleet:
         some = awake or healthy or [u for u in serving if u.state == "quarantined"]
         return random.choice(some) if some else None
 
+    def hear_again(self, agent_id: str, report: Report, now: float) -> bool:
+        """Take a report in that says what its agent's last one said, if it is such a one."""
+        upstream = self._by_agent.get(agent_id)
+        if upstream is None or not upstream.repeats(report):
+            return False
+        if not upstream.hear_again(report, now):
+            self.index(upstream)
+        return True
+
     def hear(self, agent_id: str, report: Report, now: float) -> list[Note]:
         """Take a report in; a new agent joins, a known address keeps what is promised of it."""
         notes: list[Note] = []
