@@ -154,6 +154,23 @@ class SilenceTests(SynchronousTestCase):
             scene.wait(1)
         self.assertLess(len(scene.scheduler._fleet._agenda), 10)
 
+    def test_seldom_looked_at(self) -> None:
+        """Agents that report in turn are not looked at in turn: time is asked for them all."""
+        scene = Scene()
+        looks: list[float] = []
+        for _ in range(20):
+            for agent in "abcdefghij":
+                scene.hear(agent)
+                scene.now += 0.1
+                while (due := scene.scheduler.next_event) is not None and due <= scene.now:
+                    scene.took(scene.scheduler.pass_time(scene.now))
+                    looks.append(scene.now)
+        self.assertLess(len(looks), 10)
+        scene.wait(3.55)
+        self.assertEqual(
+            [note.agent for note in scene.notes if note.what == "stale"], [*"abcdefghij"]
+        )
+
 
 class RepeatedTests(SynchronousTestCase):
     """Reports that say what the last one said, as nearly all do."""
