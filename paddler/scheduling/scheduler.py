@@ -66,6 +66,8 @@ class Scheduler(Observed):
 
     def report(self, agent_id: str, report: Report, now: float) -> Outcome:
         """An agent reports; a new one joins."""
+        if self._fleet.hear_again(agent_id, report, now):
+            return self._outcome(now)
         before = self._fleet.at(report.external)
         doubt = None if before is None else before.doubt
         if before is not None:
@@ -76,11 +78,9 @@ class Scheduler(Observed):
         if kinds.version != version:
             self._routing.heard(report, now)
             refused = self._routing.judge(self._queue, kinds, now)
-        outcome = self._outcome(now, notes)
         doubted = (before,) if before is not None and before.doubt != doubt else ()
-        if refused or doubted:
-            return attrs.evolve(outcome, refused=refused, doubted=doubted)
-        return outcome
+        # Never `NOTHING` itself: something may be due earlier than before.
+        return attrs.evolve(self._outcome(now, notes), refused=refused, doubted=doubted)
 
     def leave(self, agent_id: str, now: float) -> Outcome:
         """An agent says goodbye: forgotten at once; its running answers finish.
