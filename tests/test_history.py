@@ -8,6 +8,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.balancer.history import POINTS, STEP, Durations, History, HistoryService, Point
+from paddler.facts import Facts
 from tests.accounting import ended
 from tests.managing import STARTED, ManagementCase
 
@@ -15,7 +16,7 @@ __all__ = ["DurationsTests", "HistoryApiTests", "HistoryTests"]
 
 _FIELDS = (
     "time slots_processing slots_total requests_waiting oldest_wait_seconds requests "
-    "ttfb_p50 ttfb_p95 errors"
+    "ttfb_p50 ttfb_p95 errors prompt_tokens cached_tokens"
 ).split()
 
 
@@ -100,6 +101,15 @@ class HistoryTests(SynchronousTestCase):
         # The next point begins with nothing.
         self.look(1010.0)
         self.assertEqual(self.history.points[-1], Point(1010, 0.0, 0, 0, 0.0, 0, None, None, {}))
+
+    def test_prompts(self) -> None:
+        """What was cached of prompts, of those answers that say so."""
+        self.look(1000.0)
+        for facts in (Facts(30, 70, 5), Facts(0, 20, 5), Facts(0, None, 5), None):
+            self.history.finished(ended(facts=facts))
+        self.look(1005.0)
+        (point,) = self.history.points
+        self.assertEqual((point.prompt_tokens, point.cached_tokens), (120, 30))
 
     def test_odd_codes(self) -> None:
         """Whatever a server answers with, there are not many kinds of errors."""

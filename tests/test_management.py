@@ -57,6 +57,7 @@ class ManagementTests(ManagementCase):
                     "client_left": 0,
                     "models": [],
                     "quarantined_until": None,
+                    "prompts": None,
                     "draining": False,
                     "last_update": STARTED,
                     "error": None,

@@ -17,6 +17,7 @@ from paddler.balancer.tallies import Tallies
 from paddler.facts import Facts
 from paddler.scheduling.toll import Prefix, Toll
 from paddler.scheduling.trust import Fault
+from paddler.scheduling.views import PromptsView
 from paddler.testing import Call
 from tests.llamas import until
 from tests.proxying import ProxyCase, post, reactor
@@ -154,13 +155,13 @@ class PrefixTests(ProxyCase):
         told = json.loads(decisions_json(self.admission))["decisions"]
         self.assertEqual(
             [(each["request_id"], each["why"]) for each in told],
-            [("second", "prefix"), ("first", "new")],
+            [(told[0]["request_id"], "idle"), ("second", "prefix"), ("first", "new")],
         )
-        self.assertEqual(told[0]["agent"], told[1]["agent"])
-        self.assertGreater(told[0]["cached_tokens"], 200)
+        self.assertEqual(told[1]["agent"], told[2]["agent"])
+        self.assertGreater(told[1]["cached_tokens"], 200)
 
     async def test_metrics(self) -> None:
-        """What was cached is counted, and how fast each server is."""
+        """What was cached is counted, and how fast each server is; of others nothing is known."""
         tallies = Tallies(self.admission.states)
         self.proxy.ledger = tallies
         chat = ["some words " * 100]
@@ -176,3 +177,6 @@ class PrefixTests(ProxyCase):
         ):
             self.assertIn(line + "\n", text)
         self.assertGreater(cached, 200)
+        views = {view.agent_name: view.prompts for view in self.admission.agents()}
+        self.assertEqual(views.pop(where), PromptsView(cached + evaluated, cached, 900.0, 30.0))
+        self.assertEqual(list(views.values()), [PromptsView(0, 0, None, None)] * 2)

@@ -374,6 +374,51 @@ class DecisionTests(TollCase):
         last = list(self.toll.decisions)[-1]
         self.assertEqual((last.agent, last.why), ("b", "load"))
         self.assertLess(last.cached_tokens, last.most_cached_tokens)
+        self.assertEqual(last.next_agent, "a")
+        assert last.cost_seconds is not None and last.next_cost_seconds is not None
+        self.assertLess(last.cost_seconds, last.next_cost_seconds)
+        self.assertRegex(
+            last.reason,
+            r"Somebody had 100 % of its prompt, where it would have cost more all the same\. "
+            r"It cost \d+ ms there, and \d\.\d s at the next best\.",
+        )
+
+    def test_costs(self) -> None:
+        """What it cost and would have cost elsewhere, as far as anybody asked."""
+        self.scene.hear("a", slots=2, models=("m",))
+        self.end(self.ask("s", "u"))
+        self.scene.hear("b", slots=2, models=("m",))
+        self.end(self.ask("s", "u", "v"))
+        self.end(self.ask("x", "y"))
+        self.ask(model="m")
+        only, clearly, new, none = self.toll.decisions
+        self.assertEqual((only.why, only.cost_seconds, only.next_cost_seconds), ("new", 4.0, None))
+        self.assertIn("It cost 4.0 s there; no other server could take it.", only.reason)
+        self.assertEqual((clearly.agent, clearly.why, clearly.next_agent), ("a", "prefix", None))
+        self.assertIn("It cost 2.0 s there, and at least 6.0 s anywhere else.", clearly.reason)
+        self.assertEqual({new.agent, new.next_agent}, {"a", "b"})
+        self.assertEqual((new.cost_seconds, new.next_cost_seconds), (4.0, 4.0))
+        self.assertEqual((none.why, none.model, none.cost_seconds), ("idle", "m", None))
+        self.assertEqual(none.reason, "It has no prompt to go by: most idle slots first.")
+
+    def test_model(self) -> None:
+        """Where none is named, the server's is told, if it has one."""
+        for models, told in ((("m",), "m"), (("m", "n"), None), ((), None)):
+            self.setUp()
+            self.scene.hear("a", models=models)
+            self.ask("s")
+            self.assertEqual([each.model for each in self.toll.decisions], [told])
+
+    def test_conversation(self) -> None:
+        """Where a conversation is there is no choice."""
+        self.scene.hear("a")
+        self.scene.hear("b")
+        upstream = next(u for u in self.scene.scheduler._fleet.upstreams if u.name == "b")
+        waiter = Waiter(1, self.scene.now, Need(where=upstream), prompt("s"))
+        self.scene.scheduler.grant_at_once(waiter, self.scene.now)
+        (told,) = self.toll.decisions
+        self.assertEqual((told.agent, told.why), ("b", "conversation"))
+        self.assertTrue(told.reason.startswith("Its conversation is there. It cost "))
 
     def test_few_are_kept(self) -> None:
         """Only the last are told, the newest first."""

@@ -8,6 +8,7 @@ the model is still loading, or that the prompt is too long for this server's con
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, Protocol
 
 import msgspec
@@ -19,6 +20,7 @@ from paddler.balancer.accounts import Account
 from paddler.balancer.answers import error_body, status_of
 from paddler.balancer.doubts import Watch
 from paddler.errors import PaddlerError, UpstreamFailed, UpstreamTruncated
+from paddler.facts import TAIL
 from paddler.headers import Forwarded, Pairs
 from paddler.interfaces import Head, IAnswerReceiver, IFlow
 from paddler.scheduling.slots import Upstream
@@ -27,6 +29,8 @@ __all__ = ["Attempt", "Owner"]
 
 #: Bytes of an error's body that are held; llama-server's have a few hundred.
 HELD = 8192
+#: The last pieces of an answer that are kept as they came, for what it says of itself at its end.
+PIECES = 8
 
 
 class Owner(Protocol):
@@ -59,7 +63,6 @@ class Attempt(msgspec.Struct, eq=False):
     :param account: kept of it.
     :param upstream: where it goes.
     :param takes_frames: chunks may come with their frames.
-    :param keeps: bytes of the answer's end that are kept, for what it says there.
     """
 
     _clock: IReactorTime
@@ -68,9 +71,6 @@ class Attempt(msgspec.Struct, eq=False):
     _account: Account
     upstream: Upstream
     takes_frames: bool
-    keeps: int = 0
-    #: The last bytes of the answer, so many or a few.
-    tail: bytes = b""
     watch: Watch | None = None
     #: The status of the answer.
     code: int = 0
@@ -88,6 +88,13 @@ class Attempt(msgspec.Struct, eq=False):
     _head: Any = None
     _held: bytes | None = None
     _frames: bytes = b""
+    #: The last pieces of the answer.
+    _last: Any = ()
+
+    @property
+    def tail(self) -> bytes:
+        """The last bytes of the answer, `TAIL` of them at most."""
+        return b"".join(self._last)[-TAIL:]
 
     @property
     def seconds(self) -> float:
@@ -151,13 +158,11 @@ class Attempt(msgspec.Struct, eq=False):
                 return
         if not self.started:
             self._start()
-        if self.keeps:
-            self.tail = (self.tail + data if len(data) < self.keeps else data)[-self.keeps :]
-        if self._head.streams:
-            if not self.keeps:
-                self.tail = data[-4:] if len(data) >= 4 else (self.tail + data)[-4:]
-            if not self.tokens_flowing:
-                self.tokens_flowing = _has_tokens(data)
+        if not self._last:
+            self._last = deque(maxlen=PIECES)
+        self._last.append(data if len(data) <= TAIL else data[-TAIL:])
+        if not self.tokens_flowing and self._head.streams:
+            self.tokens_flowing = _has_tokens(data)
         self._account.sent += len(data)
         if not self.takes_frames:
             self._request.write(data)
@@ -172,8 +177,7 @@ class Attempt(msgspec.Struct, eq=False):
             return
         self._over = True
         self._head, self.code, self.takes_frames = head, head.code, False
-        if self.keeps:
-            self.tail = body[-self.keeps :]
+        self._last = (body,)
         try:
             self._start()
             self._account.sent += len(body)

@@ -35,7 +35,7 @@ from paddler.errors import (
     UpstreamFailed,
     UpstreamTruncated,
 )
-from paddler.facts import TAIL, facts_in
+from paddler.facts import facts_in
 from paddler.scheduling.lines import Waiter
 from paddler.scheduling.slots import Lease, Upstream
 from paddler.scheduling.trust import Fault
@@ -165,10 +165,7 @@ class Exchange(Ending, eq=False):
         request.let_go()
         account.agent = upstream.name
         account.tries += 1
-        keeps = TAIL if common.ways.prompts and self._lease is not None else 0
-        attempt = Attempt(
-            common.clock, self, request, account, upstream, request.takes_frames, keeps
-        )
+        attempt = Attempt(common.clock, self, request, account, upstream, request.takes_frames)
         self._attempt = attempt
         common.running.add(attempt)
         headers = request.headers.forwarded(
@@ -197,7 +194,8 @@ class Exchange(Ending, eq=False):
         self._common.running.discard(attempt)
         self._attempt = None
         if error is None:
-            if attempt.keeps and attempt.code == 200:
+            learns = self._common.ways.prompts and self._lease is not None
+            if learns and attempt.code == 200:
                 self.account.facts = facts_in(attempt.tail)
             lease, self._lease = self._lease, None
             if lease is not None:

@@ -46,6 +46,8 @@ class Point:
     :param ttfb_p95: 95 of 100 were faster.
     :param errors: answers by their status of 400 and up; `cut`: those that ended too early;
         `other`: those whose status is none of HTTP's.
+    :param prompt_tokens: of prompts whose answers said what was cached.
+    :param cached_tokens: those of them that were.
     """
 
     time: int
@@ -57,6 +59,8 @@ class Point:
     ttfb_p50: float | None
     ttfb_p95: float | None
     errors: dict[str, int]
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
 
 
 @attrs.define(eq=False)
@@ -94,6 +98,8 @@ class _Growing:
     requests: int = attrs.field(default=0, init=False)
     first_bytes: Durations = attrs.field(factory=Durations, init=False)
     errors: dict[str, int] = attrs.field(factory=dict, init=False)
+    prompt_tokens: int = attrs.field(default=0, init=False)
+    cached_tokens: int = attrs.field(default=0, init=False)
 
     def point(self, time: int) -> Point:
         """It is over."""
@@ -107,6 +113,8 @@ class _Growing:
             ttfb_p50=self.first_bytes.quantile(0.5),
             ttfb_p95=self.first_bytes.quantile(0.95),
             errors=self.errors,
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self.cached_tokens,
         )
 
 
@@ -134,6 +142,10 @@ class History:
             growing.errors[word] = growing.errors.get(word, 0) + 1
         elif request.waited is not None and request.first_byte is not None:
             growing.first_bytes.add(request.first_byte)
+        facts = request.facts
+        if facts is not None and facts.evaluated is not None:
+            growing.prompt_tokens += facts.cached + facts.evaluated
+            growing.cached_tokens += facts.cached
 
     def retried(self, reason: Retry) -> None:
         """See `Ledger`; the request has not ended."""

@@ -9,6 +9,7 @@ import attrs
 from paddler.scheduling.heads import Seen
 from paddler.scheduling.lines import Waiter
 from paddler.scheduling.slots import Upstream
+from paddler.scheduling.standing import Costs
 
 __all__ = ["KEPT", "Decision", "Why", "why"]
 
@@ -17,8 +18,18 @@ KEPT = 100
 
 #: `new`: nobody had any of its prompt. `prefix`: nobody had more of it. `load`: somebody had more,
 #: where it would have cost more all the same. `fairness`: it had been passed over for too long, or
-#: slots were kept for it. `idle`: it had no prompt to go by.
-Why = Literal["new", "prefix", "load", "fairness", "idle"]
+#: slots were kept for it. `conversation`: what it belongs to is there. `idle`: it had no prompt to
+#: go by.
+Why = Literal["new", "prefix", "load", "fairness", "conversation", "idle"]
+
+_SAID: dict[Why, str] = {
+    "new": "Nobody had any of its prompt.",
+    "prefix": "Nobody had more of its prompt.",
+    "load": "Somebody had {most} of its prompt, where it would have cost more all the same.",
+    "fairness": "It was its turn, wherever a slot was free.",
+    "conversation": "Its conversation is there.",
+    "idle": "It has no prompt to go by: most idle slots first.",
+}
 
 #: Tokens and a share of them that make no difference.
 FEW, SLIGHT = 16, 0.05
@@ -28,27 +39,47 @@ FEW, SLIGHT = 16, 0.05
 class Decision:
     """One request that was granted its slots.
 
+    What it costs is in seconds: for how long it keeps everybody waiting, as estimated.
+
     :param at: when, in the caller's seconds.
     :param request_id: the client's id for it, or ours.
+    :param model: that it named, or the only one of the server that it went to; None: neither.
     :param agent: whose llama-server it went to.
+    :param reason: why, in words.
     :param waited_seconds: how long it had waited for that.
-    :param prompt_tokens: of its prompt, as estimated.
+    :param prompt_tokens: of its prompt, as estimated; 0: it had none to go by.
     :param cached_tokens: those that the server was believed to have.
     :param most_cached_tokens: the most that any server was believed to have.
+    :param cost_seconds: what it costs there; None: nobody asked.
+    :param next_agent: where it would have cost least but there; None: nobody asked, or there was
+        no other server.
+    :param next_cost_seconds: what it would have cost there, or without a `next_agent` at least
+        anywhere else; None: there was no other server, or nobody asked.
     """
 
     at: float
     request_id: str
+    model: str | None
     agent: str
     why: Why
+    reason: str
     waited_seconds: float
     prompt_tokens: int
     cached_tokens: int
     most_cached_tokens: int
+    cost_seconds: float | None
+    next_agent: str | None
+    next_cost_seconds: float | None
 
 
 def why(
-    waiter: Waiter, seen: Seen | None, upstream: Upstream, missing: float, now: float, fair: bool
+    waiter: Waiter,
+    seen: Seen | None,
+    upstream: Upstream,
+    missing: float,
+    now: float,
+    fair: bool,
+    costs: Costs,
 ) -> Decision:
     """What is said of a grant.
 
@@ -56,23 +87,61 @@ def why(
     :param fair: it was its turn, wherever a slot was free.
     """
     tokens = cached = most = 0.0
-    reason: Why = "idle"
+    here = after = None
+    other: Upstream | None = None
     if seen is not None:
         tokens = seen.tokens
         cached = max(0.0, tokens - missing)
         most = max((tokens - sum(each) for each in seen.there.values()), default=0.0)
         most = max(most, cached)
-        if most <= FEW:
-            reason = "new"
-        else:
-            reason = "prefix" if cached + FEW >= most * (1 - SLIGHT) else "load"
+        here, after, other = costs
+    word = _word(waiter, seen, upstream, cached, most, fair)
+    models = upstream.report.models
     return Decision(
         at=now,
         request_id=waiter.request_id,
+        model=waiter.need.model or (models[0] if len(models) == 1 else None),
         agent=upstream.name,
-        why="fairness" if fair else reason,
+        why=word,
+        reason=_SAID[word].format(most=f"{most / max(1.0, tokens):.0%}".replace("%", " %"))
+        + _compared(here, after, other),
         waited_seconds=round(max(0.0, now - waiter.arrived_at), 3),
         prompt_tokens=round(tokens),
         cached_tokens=round(cached),
         most_cached_tokens=round(most),
+        cost_seconds=None if here is None else round(here, 3),
+        next_agent=None if other is None else other.name,
+        next_cost_seconds=None if after is None else round(after, 3),
     )
+
+
+def _word(
+    waiter: Waiter, seen: Seen | None, upstream: Upstream, cached: float, most: float, fair: bool
+) -> Why:
+    if waiter.need.where is upstream:
+        return "conversation"
+    if fair:
+        return "fairness"
+    if seen is None:
+        return "idle"
+    if most <= FEW:
+        return "new"
+    return "prefix" if cached + FEW >= most * (1 - SLIGHT) else "load"
+
+
+def _compared(here: float | None, after: float | None, other: Upstream | None) -> str:
+    """What it costs there and elsewhere, in words."""
+    if here is None:
+        return ""
+    told = f" It cost {_seconds(here)} there"
+    if after is None:
+        return f"{told}; no other server could take it."
+    if other is None:
+        return f"{told}, and at least {_seconds(after)} anywhere else."
+    return f"{told}, and {_seconds(after)} at the next best."
+
+
+def _seconds(value: float) -> str:
+    if value < 0.9995:
+        return f"{round(value * 1000)} ms"
+    return f"{value:.1f} s" if value < 9.95 else f"{value:,.0f} s"

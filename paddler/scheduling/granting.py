@@ -110,7 +110,7 @@ class Granting:
 
     @property
     def decisions(self) -> Collection[Decision]:
-        """Why the last requests went where they went, where there is more to it than idle slots."""
+        """Why the last requests went where they went; none where idle slots alone decide."""
         return ()
 
     def pace_of(self, upstream: Upstream) -> Pace | None:

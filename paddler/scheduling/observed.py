@@ -56,7 +56,8 @@ class Observed:
 
     def agents(self) -> tuple[AgentView, ...]:
         """All agents, in the order they came."""
-        return tuple(map(view_of, self._fleet.upstreams))
+        pace_of = self._granting.pace_of
+        return tuple(view_of(upstream, pace_of(upstream)) for upstream in self._fleet.upstreams)
 
     def at(self, address: Address) -> Upstream | None:
         """The upstream at an address, if it has an agent that is heard."""

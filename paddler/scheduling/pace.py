@@ -1,4 +1,4 @@
-"""How fast llama-servers are, as answers and the clock have shown, and what prompts they are at."""
+"""What llama-servers are at, how fast, and what they had cached, as answers and the clock tell."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ class Pace:
     :ivar answer_speed: tokens of an answer in a second; None: not known.
     :ivar until: when it should have evaluated what it was sent.
     :ivar unanswered: requests of which nothing has come back yet.
+    :ivar prompt_tokens: of all prompts whose answers have said what was cached.
+    :ivar cached_tokens: those of them that were.
     """
 
     speed: float | None = None
@@ -34,6 +36,8 @@ class Pace:
     answer_speed: float | None = None
     until: float = 0.0
     unanswered: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
 
 
 @attrs.define(eq=False)
@@ -67,6 +71,11 @@ class Paces:
         """Tokens of a prompt in a second, where that is quickest; nobody is quicker."""
         return self._fastest or SPEED
 
+    @property
+    def unknown(self) -> float:
+        """The same of one of which nothing is known."""
+        return self._speeds.get(SPEED)
+
     def of(self, upstream: Upstream) -> Pace:
         """What is known of an upstream."""
         pace = self._paces.get(upstream)
@@ -76,7 +85,7 @@ class Paces:
 
     def speed(self, pace: Pace) -> float:
         """Tokens of a prompt in a second."""
-        return self._speeds.get(SPEED) if pace.speed is None else pace.speed
+        return self.unknown if pace.speed is None else pace.speed
 
     def hold(self, pace: Pace) -> float:
         """Seconds for which a request holds its slot."""
@@ -86,7 +95,8 @@ class Paces:
         """An upstream has so many tokens more to evaluate."""
         pace = self.of(upstream)
         pace.unanswered += 1
-        pace.until = max(pace.until, now) + tokens / self.speed(pace)
+        begins = pace.until if pace.until > now else now
+        pace.until = begins + tokens / (pace.speed or self.unknown)
 
     def answers(self, upstream: Upstream, now: float) -> None:
         """A prompt that was sent has been evaluated, or nobody waits for it any more."""
@@ -99,13 +109,17 @@ class Paces:
     def ended(self, upstream: Upstream, seconds: float) -> None:
         """A request has held its slot for so long."""
         pace = self.of(upstream)
-        before = pace.hold
-        pace.hold = self.hold(pace) + OF_HOLD * (max(0.001, seconds) - self.hold(pace))
-        self._holds.change(before, pace.hold)
+        known = pace.hold
+        before = self._holds.get(HOLD) if known is None else known
+        pace.hold = before + OF_HOLD * (max(0.001, seconds) - before)
+        self._holds.change(known, pace.hold)
 
     def learn(self, upstream: Upstream, facts: Facts) -> None:
-        """An answer says how fast it was."""
+        """An answer says how fast it was, and what was cached."""
         pace = self.of(upstream)
+        if facts.evaluated is not None:
+            pace.prompt_tokens += facts.cached + facts.evaluated
+            pace.cached_tokens += facts.cached
         if facts.answer_speed is not None and facts.answered > 1:
             before = facts.answer_speed if pace.answer_speed is None else pace.answer_speed
             pace.answer_speed = before + OF_SPEED * (facts.answer_speed - before)

@@ -76,6 +76,8 @@ class Servers:
             self.asleep = JoinedIdle(tuple(kind.asleep for kind in self.kinds))
 
     def __len__(self) -> int:
+        if len(self.kinds) == 1:
+            return len(self.kinds[0].upstreams)
         return sum(len(kind.upstreams) for kind in self.kinds)
 
     @property
@@ -90,7 +92,10 @@ class Servers:
 
     def have(self, upstream: Upstream) -> bool:
         """Whether an upstream is one of them."""
-        return any(upstream in kind.upstreams for kind in self.kinds)
+        kinds = self.kinds
+        if len(kinds) == 1:
+            return upstream in kinds[0].upstreams
+        return any(upstream in kind.upstreams for kind in kinds)
 
     @property
     def upstreams(self) -> Iterator[Upstream]:

@@ -14,7 +14,7 @@ from paddler.scheduling.pace import Paces
 from paddler.scheduling.serving import Servers
 from paddler.scheduling.slots import Upstream
 
-__all__ = ["Price", "Round", "Stand"]
+__all__ = ["FEW", "IDLEST", "UNKNOWN", "Costs", "Price", "Round", "Stand"]
 
 #: Upstreams of which each is looked at once; of more, only the idlest.
 FEW, IDLEST = 16, 8
@@ -54,6 +54,10 @@ class Stand:
 #: Seconds that a prompt costs everybody, and at which upstream.
 Price = tuple[float, Stand]
 
+#: Seconds that a choice costs, and that the next best would have cost, at least; and which that is.
+Costs = tuple[float | None, float | None, Upstream | None]
+UNKNOWN: Costs = (None, None, None)
+
 
 def _soon(stand: Stand) -> float:
     """Seconds after which a prompt that is new there could be evaluated."""
@@ -68,12 +72,14 @@ class Round:
     :param paces: how fast upstreams are.
     :param random: decides between equals.
     :ivar room: slots that can still be granted.
+    :ivar costs: of what was chosen last.
     """
 
     _now: float
     _paces: Paces
     _random: Random
     room: int = attrs.field(default=0, init=False)
+    costs: Costs = attrs.field(default=UNKNOWN, init=False)
     _stands: dict[Upstream, Stand] = attrs.field(factory=dict, init=False)
     #: Whom to look at for every request, and how many requests all of them end in a second.
     _candidates: dict[Servers, tuple[list[Stand], float]] = attrs.field(factory=dict, init=False)
@@ -81,24 +87,6 @@ class Round:
     def look(self, servers: Servers) -> None:
         """Look at these upstreams: only then `room` says how much they have."""
         self._candidates_of(servers)
-
-    def clearly_best(self, weight: int, seen: Seen, servers: Servers) -> Stand | None:
-        """An upstream that has so much of a prompt that nowhere else it could cost less.
-
-        Found without a look at the others; None: there is no such one.
-        """
-        if not seen.there or not seen.whole:
-            return None
-        upstream = min(seen.there, key=lambda upstream: sum(seen.there[upstream]))
-        free = upstream.grantable
-        if not servers.have(upstream) or not free or free < upstream.cost(weight):
-            return None
-        stand = self._stand(upstream, free, 0.0)
-        own, shared = seen.there[upstream]
-        cost = ((1 + stand.busy) * own + shared) / stand.speed + stand.back
-        others = [sum(seen.there[other]) for other in seen.there if other is not upstream]
-        least = min(others, default=sum(seen.elsewhere))
-        return stand if cost * self._paces.fastest < least else None
 
     def prices(
         self, seen: Seen | None, servers: Servers, heads: Heads, waiting: int
@@ -132,7 +120,8 @@ class Round:
         :param with_room: look only at those that have room.
         """
         best: list[Stand] = []
-        least = (math.inf, 0)
+        other: Stand | None = None
+        least, after = (math.inf, 0), math.inf
         for price, stand in prices:
             if stand.free >= weight or stand.has_room(weight):
                 price += stand.back
@@ -141,15 +130,25 @@ class Round:
             else:
                 price += max(stand.back, weight / stand.rate) + stand.line
             if price > least[0]:
+                if price < after:
+                    after, other = price, stand
                 continue
             order = (price, -stand.free)
             if order < least:
+                if best:
+                    after, other = least[0], best[0]
                 least, best = order, [stand]
             elif order == least:
                 best.append(stand)
-        if len(best) > 1:
-            return best[self._random.randrange(len(best))]
-        return best[0] if best else None
+            else:
+                after, other = price, stand
+        if not best:
+            return None
+        chosen = best.pop(self._random.randrange(len(best)) if len(best) > 1 else 0)
+        if best:
+            after, other = least[0], best[0]
+        self.costs = (least[0], after, other.upstream) if other else (least[0], None, None)
+        return chosen
 
     def took(self, stand: Stand) -> None:
         """Slots of an upstream were granted."""

@@ -20,9 +20,10 @@ from collections.abc import Collection, Iterable, Iterator
 from random import Random
 from typing import ClassVar
 
-import attrs
+import msgspec
 
 from paddler.facts import Facts
+from paddler.scheduling.alone import choose
 from paddler.scheduling.caches import Held, loses_cache
 from paddler.scheduling.decisions import KEPT, Decision, why
 from paddler.scheduling.fleet import Fleet
@@ -31,9 +32,9 @@ from paddler.scheduling.heads import Heads, Seen
 from paddler.scheduling.lines import Line, Waiter
 from paddler.scheduling.outcomes import Grant
 from paddler.scheduling.pace import Pace, Paces
-from paddler.scheduling.policies import IdleSlots, Policy
+from paddler.scheduling.policies import IdleSlots, Policy, Prefix
 from paddler.scheduling.slots import Lease, Upstream
-from paddler.scheduling.standing import Price, Round, Stand
+from paddler.scheduling.standing import UNKNOWN, Costs, Price, Round, Stand
 from paddler.scheduling.waiting import WaitingQueue
 from paddler.values import Report
 
@@ -45,20 +46,7 @@ WINDOW = 32
 COUNTED = 0.5
 
 
-@attrs.frozen
-class Prefix:
-    """The policy: the server where the prompt costs everybody least.
-
-    :param fairness_bound: seconds for which a request may be passed over.
-    :param memory: the most bytes for what is known of prompts.
-    """
-
-    fairness_bound: float = 30.0
-    memory: int = 64 * 2**20
-
-
-@attrs.define(eq=False)
-class _Running:
+class _Running(msgspec.Struct, eq=False, gc=False):
     """A prompt that was sent.
 
     :param answers: something of its answer has come.
@@ -92,7 +80,7 @@ class Toll(Granting):
         self._running: dict[Lease, _Running] = {}
         self._due: float | None = None
         #: What is told of the last grants, where somebody asks.
-        self._granted: deque[tuple[Waiter, Seen | None, Upstream, float, float, bool]]
+        self._granted: deque[tuple[Waiter, Seen | None, Upstream, float, float, bool, Costs]]
         self._granted = deque(maxlen=KEPT)
 
     @property
@@ -113,18 +101,24 @@ class Toll(Granting):
         self, waiter: Waiter, now: float, kept: Collection[Upstream] = ()
     ) -> Lease | None:
         """See `Granting`; None also where it had better wait."""
-        seen = self._seen(waiter)
-        if seen is None:
+        prompt = waiter.prompt
+        if prompt is None:
             return super().grant_one(waiter, now, kept)
-        round_ = Round(now, self.paces, self._random)
         servers = self._fleet.kinds.servers(waiter.need)
-        stand = round_.clearly_best(waiter.weight, seen, servers)
-        if stand is None:
-            prices = round_.prices(seen, servers, self.heads, 0)
-            stand = round_.cheapest(waiter.weight, prices)
+        if waiter.weight == 1:
+            seen = self.heads.look(prompt)
+            best, waits, costs = choose(seen, self.heads, self.paces, servers, self._random, now)
+            if waits:
+                return None
+            if best is not None:
+                return self._give(waiter, seen, best, now, costs)
+        seen = waiter.seen = self.heads.see(prompt)
+        round_ = Round(now, self.paces, self._random)
+        prices = round_.prices(seen, servers, self.heads, 0)
+        stand = round_.cheapest(waiter.weight, prices)
         if stand is None or not stand.has_room(waiter.weight):
             return None
-        return self._take(waiter, stand, round_, now)
+        return self._give(waiter, seen, stand.upstream, now, round_.costs)
 
     def grant_all(self, now: float) -> list[Grant]:
         """See `Granting`."""
@@ -219,21 +213,42 @@ class Toll(Granting):
     def _take(
         self, waiter: Waiter, stand: Stand, round_: Round, now: float, *, fair: bool = False
     ) -> Lease:
-        """Give a request its slots.
+        """Give one who waits its slots.
 
         :param fair: it is its turn, wherever a slot is free.
         """
-        upstream = stand.upstream
+        seen = self._seen(waiter)
+        lease = self._give(waiter, seen, stand.upstream, now, round_.costs, fair=fair)
+        round_.took(stand)
+        return lease
+
+    def _give(
+        self,
+        waiter: Waiter,
+        seen: Seen | None,
+        upstream: Upstream,
+        now: float,
+        costs: Costs,
+        *,
+        fair: bool = False,
+    ) -> Lease:
+        """Give a request its slots, and note what its server will have."""
         lease = upstream.take(waiter.weight, now)
         self._fleet.index(upstream)
-        seen, missing = self._seen(waiter), 0.0
+        missing = 0.0
         if seen is not None:
-            missing = sum(self.heads.missing(seen, upstream))
+            own, shared = self.heads.missing(seen, upstream)
+            missing = own + shared
             self.paces.sent(upstream, missing, now)
             self._running[lease] = _Running(self.heads.sent(seen, upstream))
             waiter.seen = None
-        self._granted.append((waiter, seen, upstream, missing, now, fair))
-        round_.took(stand)
+        self._granted.append((waiter, seen, upstream, missing, now, fair, costs))
+        return lease
+
+    def _lease(self, waiter: Waiter, kept: Collection[Upstream], now: float) -> Lease | None:
+        lease = super()._lease(waiter, kept, now)
+        if lease is not None:
+            self._granted.append((waiter, None, lease.upstream, 0.0, now, False, UNKNOWN))
         return lease
 
     # What is told.

@@ -7,6 +7,7 @@ from typing import Literal
 
 import attrs
 
+from paddler.scheduling.pace import Pace
 from paddler.scheduling.slots import State, Upstream
 from paddler.values import Issue, Model, Report
 
@@ -15,6 +16,7 @@ __all__ = [
     "FleetView",
     "IssueView",
     "ModelView",
+    "PromptsView",
     "QueueView",
     "fleet_view",
     "models_view",
@@ -32,6 +34,23 @@ class IssueView:
 
 
 @attrs.frozen
+class PromptsView:
+    """What a llama-server's answers have said of their prompts, since its agent joined.
+
+    :param tokens: of the prompts whose answers said what was cached; 0: none has yet.
+    :param cached: those of them that it had in its cache.
+    :param tokens_per_second: tokens of a prompt that it evaluates in a second, as learnt; None:
+        not known.
+    :param answer_tokens_per_second: likewise those of one answer that it makes.
+    """
+
+    tokens: int
+    cached: int
+    tokens_per_second: float | None
+    answer_tokens_per_second: float | None
+
+
+@attrs.frozen
 class AgentView:
     """An agent and its llama-server, as the management API shows them.
 
@@ -44,6 +63,7 @@ class AgentView:
     :param last_update: when its last report came, Unix seconds; two views that differ in
         nothing else are equal.
     :param error: what went wrong when a request was last sent there; None after a good one.
+    :param prompts: what is learnt from its answers; None: nobody looks at prompts.
     """
 
     agent_id: str
@@ -63,6 +83,7 @@ class AgentView:
     draining: bool
     last_update: float = attrs.field(eq=False)
     error: str | None
+    prompts: PromptsView | None = None
 
 
 @attrs.frozen
@@ -111,8 +132,11 @@ class FleetView:
     requests_waiting: int
 
 
-def view_of(upstream: Upstream) -> AgentView:
-    """An upstream as others see it."""
+def view_of(upstream: Upstream, pace: Pace | None = None) -> AgentView:
+    """An upstream as others see it.
+
+    :param pace: what its answers have said; None: nobody looks at prompts.
+    """
     state = upstream.state
     issues = [IssueView(i, upstream.issues_since[i], "agent") for i in upstream.report.issues]
     trust = upstream.trust
@@ -140,6 +164,16 @@ def view_of(upstream: Upstream) -> AgentView:
         draining=upstream.draining,
         last_update=upstream.last_update,
         error=upstream.error,
+        prompts=None if pace is None else _prompts_view(pace),
+    )
+
+
+def _prompts_view(pace: Pace) -> PromptsView:
+    return PromptsView(
+        tokens=pace.prompt_tokens,
+        cached=pace.cached_tokens,
+        tokens_per_second=None if pace.speed is None else round(pace.speed, 1),
+        answer_tokens_per_second=None if pace.answer_speed is None else round(pace.answer_speed, 1),
     )
 
 
