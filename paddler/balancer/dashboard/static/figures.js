@@ -27,6 +27,9 @@ export const waited = s => (s < 1 ? 'under 1 s' : s < 90 ? `${Math.floor(s)} s` 
 /** How often something happens in a second. @param {number} r */
 export const rate = r => (r && r < 9.95 ? r.toFixed(1) : count(Math.round(r)));
 
+/** A share in whole percents; "unknown". @param {number | null} share */
+export const percent = share => (share === null ? 'unknown' : `${Math.round(100 * share)} %`);
+
 /** The next round number that is not below. @param {number} v */
 export function roundUp(v) {
   const unit = 10 ** Math.floor(Math.log10(v || 1));
