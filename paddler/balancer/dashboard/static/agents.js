@@ -69,6 +69,7 @@ export class AgentList {
   /** @param {Scene} scene */
   draw(scene) {
     show(byId('agents'), scene.agents.size > 0);
+    if (!scene.agents.size) scene.lookAtDecisions(false);
     if (!scene.agents.size) return;
     const now = scene.now();
     if (scene.shape !== this._shape) {

@@ -17,7 +17,7 @@ import { PROMPTS } from './words.js';
  */
 
 const HEADS = [['', 'When'], ['', 'Agent'], ['hm', 'Model'], ['num', PROMPTS.cached], ['', 'Why'], ['', 'Next best']];
-const MEANING = 'Of the last 100 requests. What a request costs is for how long it keeps everybody waiting there, as estimated.';
+const MEANING = 'The last 100 requests. What one costs is for how long it keeps everybody waiting, as estimated.';
 
 /** The pointer, if there is one, rests on things without a click. */
 const pointed = matchMedia('(hover: hover)');
