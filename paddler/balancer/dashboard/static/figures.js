@@ -3,6 +3,9 @@
 /** With commas: "1,000". @type {(n: number) => string} */
 export const count = new Intl.NumberFormat('en-US').format;
 
+/** A large one in few characters: "355M". @type {(n: number) => string} */
+export const brief = new Intl.NumberFormat('en-US', { notation: 'compact', maximumSignificantDigits: 3 }).format;
+
 /** "1 agent", "3 agents". @param {number} n @param {string} one */
 export const many = (n, one, more = `${one}s`) => `${count(n)} ${n === 1 ? one : more}`;
 

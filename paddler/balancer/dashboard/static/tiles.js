@@ -1,7 +1,7 @@
 /* Five numbers, each with its last 15 minutes. */
 import { Chart } from './charts.js';
 import { byId, el, setClass, setText, show } from './dom.js';
-import { count, percent, rate, roundUp, secs, waited } from './figures.js';
+import { brief, count, percent, rate, roundUp, secs, waited } from './figures.js';
 import { cached } from './fleet.js';
 import { PROMPTS } from './words.js';
 
@@ -102,7 +102,7 @@ function drawWaiting(scene, h) {
 function drawCached(h) {
   const { tokens } = h.prompts();
   const share = cached(h.prompts());
-  tiles.cached.say(percent(share), share === null ? '' : PROMPTS.of, tokens ? `${count(tokens)} tokens in 15 min` : PROMPTS.none);
+  tiles.cached.say(percent(share), share === null ? '' : PROMPTS.of, tokens ? `${brief(tokens)} tokens in 15 min` : PROMPTS.none);
   tiles.cached.draw(h.version, () => h.columns(p => cached({ tokens: p.prompt_tokens ?? 0, cached: p.cached_tokens ?? 0 })), () => 1);
 }
 
