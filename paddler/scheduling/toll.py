@@ -103,7 +103,10 @@ class Toll(Granting):
         """See `Granting`; None also where it had better wait."""
         prompt = waiter.prompt
         if prompt is None:
-            return super().grant_one(waiter, now, kept)
+            lease = super().grant_one(waiter, now, kept)
+            if lease is not None:
+                self._granted.append((waiter, None, lease.upstream, 0.0, now, False, UNKNOWN))
+            return lease
         servers = self._fleet.kinds.servers(waiter.need)
         if waiter.weight == 1:
             seen = self.heads.look(prompt)
@@ -243,12 +246,6 @@ class Toll(Granting):
             self._running[lease] = _Running(self.heads.sent(seen, upstream))
             waiter.seen = None
         self._granted.append((waiter, seen, upstream, missing, now, fair, costs))
-        return lease
-
-    def _lease(self, waiter: Waiter, kept: Collection[Upstream], now: float) -> Lease | None:
-        lease = super()._lease(waiter, kept, now)
-        if lease is not None:
-            self._granted.append((waiter, None, lease.upstream, 0.0, now, False, UNKNOWN))
         return lease
 
     # What is told.
