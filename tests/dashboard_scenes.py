@@ -22,7 +22,7 @@ from twisted.internet.stdio import StandardIO
 from twisted.internet.task import LoopingCall
 from twisted.web.server import Site
 
-from paddler.scheduling.views import AgentView, IssueView
+from paddler.scheduling.views import AgentView, IssueView, PromptsView
 from tests.pretending import Pretended
 
 __all__ = ["SCENES", "Scene", "scene"]
@@ -52,7 +52,7 @@ class _Making:
     """Makes agents, the same each time."""
 
     def __init__(self, now: float, load: float) -> None:
-        self.random = Random(7)
+        self.random, self.prompted = Random(7), Random(5)
         self.now = now
         self.load = load
 
@@ -84,10 +84,17 @@ class _Making:
             "draining": state == "draining",
             "last_update": self.now - 0.4,
             "error": None,
+            "prompts": self.prompts(),
             **counts,
             **given,
         }
         return AgentView(**fields)
+
+    def prompts(self) -> PromptsView:
+        """What was cached there, and how fast it is; the random numbers are its own."""
+        tokens, share = self.prompted.randrange(10**5, 10**7), self.prompted.uniform(0.6, 0.9)
+        speed = self.prompted.uniform(700, 1800)
+        return PromptsView(tokens, round(tokens * share), round(speed, 1), round(speed / 32, 1))
 
     def counts(self, total: int, state: str) -> dict[str, int]:
         """How its slots are used."""
@@ -208,6 +215,7 @@ def points(fleet: Scene, now: float) -> list[dict[str, Any]]:
     rates = wandering(fleet.rate, fleet.rate * 0.22)
     p50 = [v + 0.35 for v in growing(fleet.p50)] if long else wandering(fleet.p50, 0.07)
     p95 = [v + 1.6 for v in growing(fleet.p95)] if long else wandering(fleet.p95, 0.4)
+    shares = wandering(0.78, 0.05)
     errors: list[dict[str, int]] = [{} for _ in range(POINTS)]
     for code, n in fleet.errors.items():
         for _ in range(n):
@@ -224,9 +232,42 @@ def points(fleet: Scene, now: float) -> list[dict[str, Any]]:
             "ttfb_p50": round(p50[n], 3) if fleet.agents else None,
             "ttfb_p95": round(p95[n], 3) if fleet.agents else None,
             "errors": errors[n],
+            "prompt_tokens": round(rates[n] * STEP) * 900,
+            "cached_tokens": round(rates[n] * STEP * 900 * min(1.0, shares[n])),
         }
         for n in range(POINTS)
     ]
+
+
+def decisions(fleet: Scene, now: float) -> list[dict[str, Any]]:
+    """Why the last requests went where they went, the newest first."""
+    random = Random(13)
+    serving = [a for a in fleet.agents if a.state in ("ready", "full")]
+    found: list[dict[str, Any]] = []
+    for n in range(100 if serving else 0):
+        there, other = random.choice(serving), random.choice(serving)
+        tokens, share = random.randrange(200, 9000), random.choice((0.0, 0.5, 0.9, 0.97))
+        cost = tokens * (1 - share) / 900
+        compared = f"It cost {cost:.1f} s there, and {cost + 1.4:.1f} s at the next best."
+        owner = "Nobody had more of its prompt." if share else "Nobody had any of its prompt."
+        found.append(
+            {
+                "at": now - 1.7 * n,
+                "request_id": f"r{n}",
+                "model": there.models[0],
+                "agent": there.agent_name,
+                "why": "prefix" if share else "new",
+                "reason": f"{owner} {compared}",
+                "waited_seconds": 0.0,
+                "prompt_tokens": tokens,
+                "cached_tokens": round(tokens * share),
+                "most_cached_tokens": round(tokens * share),
+                "cost_seconds": cost,
+                "next_agent": other.agent_name,
+                "next_cost_seconds": cost + 1.4,
+            }
+        )
+    return found
 
 
 class _Changing(Pretended):
@@ -235,6 +276,7 @@ class _Changing(Pretended):
     def __init__(self, fleet: Scene) -> None:
         super().__init__(fleet.agents, fleet.waiting, fleet.oldest)
         self.points = lambda: points(fleet, time.time())
+        self.decisions = decisions(fleet, time.time())
         self.born -= fleet.uptime
         self.random = Random(3)
 

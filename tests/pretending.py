@@ -57,6 +57,7 @@ class Pretended(Resource):
 
     :ivar agents: by their ids, in the order in which they are told.
     :ivar points: the last 15 minutes, made anew each time.
+    :ivar decisions: why requests went where they went, the newest first.
     :ivar code: what the API's answers have for a status.
     :ivar mute: paths' last parts that get no answer; a mute stream begins and says nothing more.
     :ivar ahead: seconds that its clock is ahead of the browser's.
@@ -83,6 +84,7 @@ class Pretended(Resource):
             "refused_reports": 0,
         }
         self.points: Callable[[], list[dict[str, Any]]] = list
+        self.decisions: list[dict[str, Any]] = []
         self.code = 200
         self.mute: set[bytes] = set()
         self.ahead = 0.0
@@ -136,6 +138,8 @@ class Pretended(Resource):
         found: Any = {}
         if path[-1] == b"history":
             found = {"points": self.points()}
+        elif path[-1] == b"decisions":
+            found = {"decisions": self.decisions}
         elif path[-1] == b"balancer":
             found = {**self.balancer, "uptime_seconds": time.time() - self.born}
         elif path[-1] == b"agents":

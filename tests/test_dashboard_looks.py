@@ -8,11 +8,11 @@ from tests.dashboard_scenes import scene
 from tests.paging import PretendedCase
 from tests.pretending import pretended_agent
 
-__all__ = ["ColoursTests", "ReaderTests", "RoomTests"]
+__all__ = ["COVERED", "STICKS_OUT", "ColoursTests", "LooksCase", "ReaderTests", "RoomTests"]
 
 #: What may be moved sideways in a box of its own.
 _SCROLLED = ".rows, .chips, .cmd code"
-_STICKS_OUT = f"""
+STICKS_OUT = f"""
 const out = [...document.querySelectorAll('header *, main *, footer *, dialog *')].filter(e => {{
   const box = e.getBoundingClientRect();
   return e.checkVisibility() && !e.matches('.vh, .vh *, .skip') && !e.closest('{_SCROLLED}')
@@ -23,7 +23,7 @@ const wide = page.scrollWidth > innerWidth ? [`the page is ${{page.scrollWidth}}
 return [...wide, ...out.map(e => `${{e.tagName}}.${{e.className}} ${{e.innerText}}`.slice(0, 90))];
 """
 #: Each button and how far it is covered by something else, where it is seen.
-_COVERED = """
+COVERED = """
 return [...document.querySelectorAll('main button')].filter(b => {
   if (!b.checkVisibility({ visibilityProperty: true })) return false;
   b.scrollIntoView({ block: 'center', inline: 'center' });
@@ -145,6 +145,17 @@ class LooksCase(PretendedCase):
             view,
         )
 
+    async def tree(self) -> list[tuple[str, str]]:
+        """Roles and names, in the order of the page."""
+        found = await self.do(
+            self.browser.driver.execute_cdp_cmd, "Accessibility.getFullAXTree", {}
+        )
+
+        def value(node: dict[str, Any], key: str) -> str:
+            return str(node.get(key, {}).get("value", ""))
+
+        return [(value(n, "role"), value(n, "name")) for n in found["nodes"] if not n["ignored"]]
+
 
 class RoomTests(LooksCase):
     """Nothing sticks out of the window, whatever agents are called; so too at twice the zoom."""
@@ -153,7 +164,7 @@ class RoomTests(LooksCase):
 
     async def check(self, what: str, *more: str) -> None:
         """All is inside."""
-        for script in (_STICKS_OUT, *more):
+        for script in (STICKS_OUT, *more):
             found = await self.do(self.browser.run, script)
             self.assertEqual(found, [], what)
 
@@ -164,10 +175,10 @@ class RoomTests(LooksCase):
             await self.resize(width)
             await self.open()
             await self.sees("tbody", "zero", "hundred")
-            await self.check(f"rows, {width}", _COVERED)
+            await self.check(f"rows, {width}", COVERED)
             for view in ("map", "rows"):
                 await self.show(view)
-                await self.check(f"{view}, {width}", _COVERED)
+                await self.check(f"{view}, {width}", COVERED)
             await self.do(self.browser.run, "document.querySelector('tbody .act').click()")
             await self.sees("#ask", "Drain W")
             await self.check(f"the dialog, {width}")
@@ -180,7 +191,7 @@ class RoomTests(LooksCase):
             self.there.code = 200
             await self.in_trouble()
             await self.do(self.browser.run, _OPEN_ALL)
-            await self.check(f"trouble, {width}", _COVERED)
+            await self.check(f"trouble, {width}", COVERED)
             self.there.code = 502
             self.there.drop()
             await self.sees("#say", "Connection lost")
@@ -189,7 +200,7 @@ class RoomTests(LooksCase):
             self.there.agents.clear()
             await self.open()
             await self.sees("#empty", "Add the first agent")
-            await self.check(f"empty, {width}", _COVERED)
+            await self.check(f"empty, {width}", COVERED)
 
 
 class ColoursTests(LooksCase):
@@ -241,17 +252,6 @@ class ColoursTests(LooksCase):
 
 class ReaderTests(LooksCase):
     """What a screen reader is told: Chromium's own tree."""
-
-    async def tree(self) -> list[tuple[str, str]]:
-        """Roles and names, in the order of the page."""
-        found = await self.do(
-            self.browser.driver.execute_cdp_cmd, "Accessibility.getFullAXTree", {}
-        )
-
-        def value(node: dict[str, Any], key: str) -> str:
-            return str(node.get(key, {}).get("value", ""))
-
-        return [(value(n, "role"), value(n, "name")) for n in found["nodes"] if not n["ignored"]]
 
     async def check_named(self, tree: list[tuple[str, str]]) -> None:
         """Whatever can be used, and every picture, has a name; buttons can be told apart."""

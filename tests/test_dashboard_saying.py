@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import attrs
+
 from paddler.terminal import words
+from paddler.terminal.agent import Agent, Prompts
+from paddler.terminal.saying import prompts_of
 from tests.paging import PageCase
 
-__all__ = ["HistoryTests", "SayingTests", "WordsTests"]
+__all__ = ["HistoryTests", "PromptsTests", "SayingTests", "WordsTests"]
 
 #: Has one of the page's modules, by its name, as the first argument of what follows.
 _MODULE = """
@@ -245,6 +249,24 @@ class WordsTests(ModuleCase):
                 self.assertEqual(plain(said[name]), getattr(advice, name), (issue, name))
             self.assertEqual(said.get("bad", False), advice.severe, issue)
             self.assertEqual(said.get("whole", False), advice.says_all, issue)
+
+
+class PromptsTests(ModuleCase):
+    """Prompts in words."""
+
+    async def test_as_in_the_terminal(self) -> None:
+        """The page and the terminal say the same of an agent's prompts, known or not."""
+        for told in (
+            Prompts(),
+            Prompts(1000, 0, 9.94, None),
+            Prompts(1000, 999, None, 9.96),
+            Prompts(987_654, 123_456, 12_345.6, 24.4),
+        ):
+            given = {"prompts": attrs.asdict(told)}
+            said = await self.run_in("fleet", "({ ofPrompts }, a) => ofPrompts(a)", given)
+            self.assertEqual(said, prompts_of(Agent("id", prompts=told)))
+        said = await self.run_in("fleet", "({ ofPrompts }, a) => ofPrompts(a)", {"prompts": None})
+        self.assertEqual(said, prompts_of(Agent("id")))
 
 
 class HistoryTests(ModuleCase):

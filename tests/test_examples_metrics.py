@@ -78,10 +78,11 @@ class StatsdExporterTests(SynchronousTestCase):
             for sample in family.samples
         }
 
-    def mapped(self, name: str) -> tuple[str, dict[str, str]]:
-        """What a gauge becomes: `*` is one component, `$1` what the first one was."""
+    def mapped(self, name: str, kind: str = "gauge") -> tuple[str, dict[str, str]]:
+        """What one becomes: `*` is one component, `$1` what the first one was."""
         for rule in self.config["mappings"]:
-            self.assertEqual(rule["match_metric_type"], "gauge")
+            if rule["match_metric_type"] != kind:
+                continue
             pattern = r"\.".join("([^.]*)" if w == "*" else w for w in rule["match"].split("."))
             found = re.fullmatch(pattern, name)
             if found is not None:
@@ -121,6 +122,20 @@ class StatsdExporterTests(SynchronousTestCase):
             both = {"balancer": "eu", **labels}
             self.assertEqual(self.mapped(f"paddler.eu.{name}"), (mapped, both))
             self.assertIn(mapped, self.exposed)
+
+    def test_prompts(self) -> None:
+        """What is told by agent is called as /metrics calls it; all together is the sum."""
+        for prefix, more in (("paddler", {}), ("paddler.eu", {"balancer": "eu"})):
+            labels = {**more, "agent": "gpu_1"}
+            for name in ("prompt_tokens_per_second", "answer_tokens_per_second"):
+                mapped = self.mapped(f"{prefix}.agents.gpu_1.{name}")
+                self.assertEqual(mapped, (f"paddler_{name}", labels))
+            for source in ("evaluated", "cached"):
+                told = {**labels, "source": source}
+                mapped = self.mapped(f"{prefix}.agents.gpu_1.prompt_tokens.{source}", "counter")
+                self.assertEqual(mapped, ("paddler_prompt_tokens_total", told))
+                name = f"{prefix}.prompt_tokens.{source}"
+                self.assertEqual(self.mapped(name, "counter"), ("dropped", {}))
 
     def test_command(self) -> None:
         """A balancer reports to the port that its head has the exporter listen on."""

@@ -13,6 +13,7 @@ from paddler.scheduling.lines import Need, Waiter
 from paddler.scheduling.scheduler import Scheduler
 from paddler.scheduling.slots import Lease
 from paddler.scheduling.toll import Prefix, Toll
+from paddler.values import Model
 from tests.scenes import QUARANTINE, Scene
 
 BOUND = 20.0
@@ -403,9 +404,10 @@ class DecisionTests(TollCase):
 
     def test_model(self) -> None:
         """Where none is named, the server's is told, if it has one."""
-        for models, told in ((("m",), "m"), (("m", "n"), None), ((), None)):
+        aliased = Model("m", ("alias",))
+        for details, told in (((aliased,), "m"), ((Model("m"), Model("n")), None), ((), None)):
             self.setUp()
-            self.scene.hear("a", models=models)
+            self.scene.hear("a", model_details=details)
             self.ask("s")
             self.assertEqual([each.model for each in self.toll.decisions], [told])
 

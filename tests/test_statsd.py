@@ -14,8 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from paddler.balancer.admission import Admission
 from paddler.balancer.statsd import DATAGRAM, StatsdService, StatsdSettings, datagrams, gauges
 from paddler.errors import PaddlerError
+from paddler.facts import Facts
 from paddler.scheduling.policies import IdleSlots
 from paddler.scheduling.scheduler import Scheduler
+from paddler.scheduling.toll import Prefix, Toll
 from paddler.values import Address, Model, Report
 from tests.managing import lines_heard_by
 from tests.test_dialing import Resolver
@@ -37,6 +39,10 @@ class DatagramTests(SynchronousTestCase):
         self.assertTrue(all(DATAGRAM - 230 < len(each) <= DATAGRAM for each in sent[:-1]))
         lines = b"\n".join(sent).decode().split("\n")
         self.assertEqual(lines, [f"{'p' * 200}.{n}:{v}|g" for n, v in wanted.items()])
+
+    def test_counters(self) -> None:
+        """What is added to a counter says so."""
+        self.assertEqual(list(datagrams("p", {"a": 3}, "c")), [b"p.a:3|c"])
 
     def test_none(self) -> None:
         """Of nothing there is none."""
@@ -94,6 +100,21 @@ class GaugesTests(SynchronousTestCase):
         self.assertEqual(gauges(admission), wanted)
         self.assertEqual(gauges(admission), {**wanted, "requests_buffered": 0})
 
+    def test_speeds(self) -> None:
+        """How fast each server is, where that is learnt, by names that StatsD can read."""
+        scheduler = Scheduler(Prefix(), Random(1), 10, 3)
+        admission = Admission(Clock(), scheduler, 60.0)
+        for name in ("gpu.1:80", "other"):
+            admission.report(name, Report(name, Address(name, 1), 1.0, 1, slots_busy=0))
+        self.assertFalse([name for name in gauges(admission) if name.startswith("agents.")])
+        upstream = next(u for u in scheduler._fleet.upstreams if u.name == "gpu.1:80")
+        granting = scheduler._granting
+        assert isinstance(granting, Toll)
+        granting.paces.learn(upstream, Facts(10, 90, 5, 812.34, 24.0))
+        told = {name: value for name, value in gauges(admission).items() if "second" in name}
+        wanted = {"prompt_tokens_per_second": 812.3, "answer_tokens_per_second": 24.0}
+        self.assertEqual(told, {f"agents.gpu_1_80.{name}": v for name, v in wanted.items()})
+
     def admission(self) -> Admission:
         """One with room for ten to wait."""
         clock = Clock()
@@ -147,6 +168,7 @@ class StatsdServiceTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = _Reactor()
         self.reads = 0
+        self.added: dict[str, int] = {}
         self.service: StatsdService | None = None
         self.addCleanup(lambda: self.assertEqual(self.reactor.getDelayedCalls(), []))
         self.addCleanup(self.stop)
@@ -160,13 +182,18 @@ class StatsdServiceTests(SynchronousTestCase):
     def start(self, host: str = "10.0.0.9") -> None:
         """One that runs."""
         settings = StatsdSettings(host, 8125, "p", 2.0)
-        self.service = StatsdService(self.reactor, settings, self.read)
+        self.service = StatsdService(self.reactor, settings, self.read, self.add)
         self.service.startService()
 
     def read(self) -> dict[str, int]:
         """A gauge that tells how often it was read."""
         self.reads += 1
         return {"reads": self.reads}
+
+    def add(self) -> dict[str, int]:
+        """What was added since."""
+        added, self.added = self.added, {}
+        return added
 
     def sent_to(self) -> list[str]:
         """The addresses that something was sent to."""
@@ -182,6 +209,16 @@ class StatsdServiceTests(SynchronousTestCase):
         self.successResultOf(self.stop())
         self.assertEqual(self.reactor.sent[3:], [(b"p.reads:4|g", address)])
         self.assertEqual(self.reactor.open, [])
+
+    def test_adds(self) -> None:
+        """Counters are told of once there is somewhere to tell it, so that nothing is lost."""
+        self.added = {"more": 7}
+        self.start("counting")
+        self.reactor.pump([2.0] * 6)
+        self.assertEqual(self.reactor.sent, [])
+        self.reactor.nameResolver.names["counting"] = ["10.0.0.7"]
+        self.reactor.pump([2.0] * 5)
+        self.assertIn((b"p.more:7|c", ("10.0.0.7", 8125)), self.reactor.sent)
 
     def test_stop_waits_for_the_socket(self) -> None:
         """A stop is over once the socket is closed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from paddler.terminal.agent import Issue
+from paddler.terminal.agent import Issue, Prompts
 from paddler.terminal.figures import columns_of
 from paddler.terminal.fleet import Queue
 from paddler.terminal.lines import text_of
@@ -74,6 +74,7 @@ class RoomTests(SynchronousTestCase):
             scene(troubled_fleet(), Link(ever=True, since=NOW - 8, retry_at=NOW + 3)),
             scene(fleet_of([]), Link(problem="it refuses connections")),
             scene(fleet_of([])),
+            scene(fleet_of([agent(1, prompts=Prompts(9, 3, 1.0))]), details=True),
         ]
         for shown in scenes:
             for width in (1, 2, 7, 20, 39, 60, 79, 80, 99, 100, 119, 120, 131, 200):

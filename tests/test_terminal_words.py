@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from paddler.terminal.agent import Issue
+from paddler.terminal.agent import Issue, Prompts
 from paddler.terminal.fleet import Counts, Fleet, Queue
 from paddler.terminal.past import History, Point
 from paddler.terminal.saying import drain_warning, summary
@@ -57,7 +57,13 @@ _SENTENCES = {
         "wakes on demand",
         "on time",
         " ago",
+        "Cached: ",
+        " of prompt tokens. Prompts: ",
+        ". Answers: ",
+        " tokens/s",
     ),
+    "words": ("Cached", "of prompts"),
+    "figures": ("unknown",),
     "drain": (
         "finishes",
         " slots stay",
@@ -86,6 +92,11 @@ def _said() -> str:
         fleet_of([agent(1, "quarantined", issues=(Issue("quarantined", NOW),))]),
         fleet_of([troubled_fleet().agents[f"id000{n}"] for n in (3, 5)]),
         troubled_fleet(),
+        fleet_of([agent(1, prompts=Prompts())]),
+        fleet_of(
+            [agent(1, prompts=Prompts(9, 3, 1.0, 1.0))],
+            history=History((Point(NOW, prompt_tokens=9, cached_tokens=3),)),
+        ),
     ]
     links = [
         Link(live=True, ever=True),

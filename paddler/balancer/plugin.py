@@ -32,7 +32,7 @@ from paddler.balancer.refusals import RefusedReports
 from paddler.balancer.reports import REPORT_LIMIT, ReportDesk
 from paddler.balancer.settings import BalancerOptions, BalancerSettings
 from paddler.balancer.sites import ConnectionSite
-from paddler.balancer.statsd import StatsdService, gauges
+from paddler.balancer.statsd import StatsdService
 from paddler.balancer.streams import Streams
 from paddler.balancer.tallies import Tallies
 from paddler.balancer.upstream import AgentHop
@@ -124,7 +124,7 @@ class BalancerService(WithLog):
         self._history = HistoryService(reactor, self.admission, history)
         self._statsd: StatsdService | None = None
         if settings.statsd is not None:
-            self._statsd = StatsdService(reactor, settings.statsd, lambda: gauges(self.admission))
+            self._statsd = StatsdService.of(reactor, settings.statsd, self.admission)
         self.private = ConnectionSite(
             root, reactor, "management", _MANAGEMENT_LIMITS, lane=reporting
         )

@@ -1,4 +1,4 @@
-"""Gauges for StatsD, over UDP.
+"""Gauges and counters for StatsD, over UDP.
 
 What is sent is lost when nobody listens; nothing here waits for anybody, and nothing
 that goes wrong here reaches a request.
@@ -6,9 +6,9 @@ that goes wrong here reaches a request.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from itertools import chain
+from typing import Any, Literal
 
 import attrs
 from twisted.internet.abstract import isIPAddress, isIPv6Address
@@ -17,6 +17,7 @@ from twisted.internet.error import CannotListenError, DNSLookupError
 from twisted.internet.protocol import DatagramProtocol
 
 from paddler.balancer.admission import Admission
+from paddler.balancer.increments import PromptIncrements, part_of_name
 from paddler.balancer.ticks import Ticks
 from paddler.dialing import look_up
 
@@ -24,8 +25,6 @@ __all__ = ["StatsdService", "StatsdSettings", "datagrams", "gauges"]
 
 #: Bytes of a datagram: what fits into one packet of an Ethernet, with room for tunnels.
 DATAGRAM = 1432
-#: What a part of a gauge's name may not hold: dots part it, the others end it.
-_ODD = re.compile(r"[^A-Za-z0-9_-]+")
 #: Seconds after which the host's name is looked up again.
 LOOK_UP_EVERY = 10.0
 #: Seconds that the first look-up may hold up the last report.
@@ -48,11 +47,16 @@ class StatsdSettings:
     interval: float
 
 
-def datagrams(prefix: str, gauges: Mapping[str, int]) -> Iterator[bytes]:
-    """Gauges as StatsD reads them, as many in a datagram as fit."""
+def datagrams(
+    prefix: str, values: Mapping[str, float], kind: Literal["g", "c"] = "g"
+) -> Iterator[bytes]:
+    """Values as StatsD reads them, as many in a datagram as fit.
+
+    :param kind: gauges, or what is added to counters.
+    """
     text = b""
-    for name, value in gauges.items():
-        line = f"{prefix}.{name}:{value}|g".encode()
+    for name, value in values.items():
+        line = f"{prefix}.{name}:{value}|{kind}".encode()
         if text and len(text) + 1 + len(line) > DATAGRAM:
             yield text
             text = b""
@@ -61,17 +65,24 @@ def datagrams(prefix: str, gauges: Mapping[str, int]) -> Iterator[bytes]:
         yield text
 
 
-def gauges(admission: Admission) -> dict[str, int]:
+def gauges(admission: Admission) -> dict[str, float]:
     """What is reported; `requests_buffered` counts from one call to the next.
 
-    Of models with one name, once what StatsD can't read is replaced, the sum.
+    Of models with one name, once what StatsD can't read is replaced, the sum; of agents, one.
     """
     fleet = admission.fleet()
     by_model: dict[str, int] = {}
     for model, load in admission.demands().items():
-        name = _ODD.sub("_", model)
+        name = part_of_name(model)
         for word, value in (("requests_waiting", load.requests_waiting), ("demand", load.demand)):
             by_model[f"models.{name}.{word}"] = by_model.get(f"models.{name}.{word}", 0) + value
+    speeds: dict[str, float] = {}
+    for agent, pace in admission.paces().items():
+        name = f"agents.{part_of_name(agent)}"
+        if pace.speed is not None:
+            speeds[f"{name}.prompt_tokens_per_second"] = round(pace.speed, 1)
+        if pace.answer_speed is not None:
+            speeds[f"{name}.answer_tokens_per_second"] = round(pace.answer_speed, 1)
     return {
         "slots_idle": fleet.slots_idle,
         "slots_processing": fleet.slots_processing,
@@ -80,6 +91,7 @@ def gauges(admission: Admission) -> dict[str, int]:
         "requests_waiting": fleet.requests_waiting,
         "agents": fleet.agents,
         **by_model,
+        **speeds,
     }
 
 
@@ -89,15 +101,21 @@ class StatsdService(Ticks):
     :param reactor: sends, keeps the time and looks names up.
     :param settings: where to.
     :param read: reads the gauges.
+    :param added: what was added to counters since it was called last.
     """
 
     def __init__(
-        self, reactor: Any, settings: StatsdSettings, read: Callable[[], Mapping[str, int]]
+        self,
+        reactor: Any,
+        settings: StatsdSettings,
+        read: Callable[[], Mapping[str, float]],
+        added: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         super().__init__(reactor, settings.interval, "reporting to StatsD", self._report)
         self._reactor = reactor
         self._settings = settings
         self._read = read
+        self._added = added
         self._address: str | None = None
         self._looked_up_at: float | None = None
         self._looking: Deferred[None] = succeed(None)
@@ -105,6 +123,12 @@ class StatsdService(Ticks):
         self._port: Any = None
         self._closed: Deferred[None] = succeed(None)
         self._sender = DatagramProtocol()
+
+    @classmethod
+    def of(cls, reactor: Any, settings: StatsdSettings, admission: Admission) -> StatsdService:
+        """One that reports of a balancer."""
+        added = PromptIncrements(admission.paces).take
+        return cls(reactor, settings, lambda: gauges(admission), added)
 
     def stopService(self) -> Deferred[None]:
         """Report once more, and no more; fires when the socket is closed."""
@@ -153,7 +177,10 @@ class StatsdService(Ticks):
                 self._sender = DatagramProtocol()
                 self._sender.noisy = False
                 self._port = self._reactor.listenUDP(0, self._sender, interface=interface)
-            for datagram in datagrams(self._settings.prefix, self._read()):
+            prefix = self._settings.prefix
+            for datagram in chain(
+                datagrams(prefix, self._read()), datagrams(prefix, self._added(), "c")
+            ):
                 self._sender.transport.write(  # type: ignore[union-attr]
                     datagram, (self._address, self._settings.port)
                 )

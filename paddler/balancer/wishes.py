@@ -12,7 +12,7 @@ import msgspec
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from paddler.balancer.bodies import BOM
-from paddler.balancer.shortening import shortened, without_list
+from paddler.balancer.shortening import SMALL, shortened, without_list
 from paddler.headers import SESSION, RequestHeaders
 from paddler.prompts import WORTH_IT, Prompt, PromptFields, prompt_of, session_of
 
@@ -87,7 +87,7 @@ def wishes(
     """
     try:
         text = body
-        if not prompts:  # for what is left out of a shorter one is the prompt
+        if not prompts and len(body) >= SMALL:  # for what is left out of it is the prompt
             short = None if path in _LISTS else without_list(body)
             text = short or shortened(body)
         fields = _read(text.removeprefix(BOM), prompts)
@@ -133,7 +133,9 @@ def wishes_of(
 
 def _weight(path: str, fields: _Body) -> int:
     if path in _CHATS or path in _COMPLETIONS:
-        answers = max(_number(fields.n), _number(fields.n_cmpl))
+        answers = 1
+        if fields.n is not msgspec.UNSET or fields.n_cmpl is not msgspec.UNSET:
+            answers = max(_number(fields.n), _number(fields.n_cmpl))
         return answers if path in _CHATS else answers * _prompts(fields.prompt)
     if path in _EMBEDDINGS:
         return max(_prompts(fields.input), _prompts(fields.content))
@@ -144,7 +146,7 @@ def _weight(path: str, fields: _Body) -> int:
 
 def _number(raw: msgspec.Raw | msgspec.UnsetType) -> int:
     """A count, which llama-server also takes as 2.0; 1 where it is none."""
-    found = _COUNT.fullmatch(b"" if raw is msgspec.UNSET else bytes(raw))
+    found = None if raw is msgspec.UNSET else _COUNT.fullmatch(bytes(raw))
     return max(1, int(found[1])) if found else 1
 
 

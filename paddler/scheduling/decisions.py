@@ -96,11 +96,11 @@ def why(
         most = max(most, cached)
         here, after, other = costs
     word = _word(waiter, seen, upstream, cached, most, fair)
-    models = upstream.report.models
+    served = upstream.report.served
     return Decision(
         at=now,
         request_id=waiter.request_id,
-        model=waiter.need.model or (models[0] if len(models) == 1 else None),
+        model=waiter.need.model or (served[0].id if len(served) == 1 else None),
         agent=upstream.name,
         why=word,
         reason=_SAID[word].format(most=f"{most / max(1.0, tokens):.0%}".replace("%", " %"))

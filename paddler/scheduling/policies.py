@@ -45,6 +45,10 @@ class IdleSlots:
     ) -> Upstream | None:
         """See `Policy`."""
         weight = waiter.weight
+        if weight == 1 and not avoid:
+            # What most ask for.
+            most = servers.awake.idlest or servers.asleep.idlest
+            return most[int(random.random() * len(most))] if most else None
         return _most_idle(weight, servers.awake, avoid, random) or _most_idle(
             weight, servers.asleep, avoid, random
         )

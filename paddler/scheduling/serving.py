@@ -209,10 +209,12 @@ class Kinds:
     def index(self, upstream: Upstream) -> None:
         """Keep the indexes of idle slots true after a change."""
         kind, idle = self._kind_of[upstream], upstream.grantable
+        if not (upstream.report.sleeping or kind.asleep.most):
+            kind.awake.put(upstream, idle)
+            return
         awake, asleep = (0, idle) if upstream.report.sleeping else (idle, 0)
         kind.awake.put(upstream, awake)
-        if asleep or len(kind.asleep):
-            kind.asleep.put(upstream, asleep)
+        kind.asleep.put(upstream, asleep)
 
     def serve(self, upstream: Upstream, need: Need) -> bool:
         """Whether an upstream can serve a need."""

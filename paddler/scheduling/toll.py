@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from random import Random
+from typing import ClassVar
 
 import msgspec
 
@@ -69,6 +70,8 @@ class Toll(Granting):
     :param settings: of the policy.
     """
 
+    learns: ClassVar[bool] = True
+
     def __init__(self, settings: Prefix, random: Random, fleet: Fleet, queue: WaitingQueue) -> None:
         super().__init__(IdleSlots(), random, fleet, queue)
         self._bound = settings.fairness_bound
@@ -94,11 +97,16 @@ class Toll(Granting):
         """See `Granting`: when somebody has been passed over for too long, with a slot free."""
         return self._due if len(self._queue) else None
 
-    def grant_one(self, waiter: Waiter, now: float) -> Lease | None:
+    def grant_one(
+        self, waiter: Waiter, now: float, kept: Collection[Upstream] = ()
+    ) -> Lease | None:
         """See `Granting`; None also where it had better wait."""
         prompt = waiter.prompt
         if prompt is None:
-            return super().grant_one(waiter, now)
+            lease = super().grant_one(waiter, now, kept)
+            if lease is not None:
+                self._granted.append((waiter, None, lease.upstream, 0.0, now, False, UNKNOWN))
+            return lease
         servers = self._fleet.kinds.servers(waiter.need)
         if waiter.weight == 1:
             seen = self.heads.look(prompt)
@@ -238,12 +246,6 @@ class Toll(Granting):
             self._running[lease] = _Running(self.heads.sent(seen, upstream))
             waiter.seen = None
         self._granted.append((waiter, seen, upstream, missing, now, fair, costs))
-        return lease
-
-    def _lease(self, waiter: Waiter, kept: Collection[Upstream], now: float) -> Lease | None:
-        lease = super()._lease(waiter, kept, now)
-        if lease is not None:
-            self._granted.append((waiter, None, lease.upstream, 0.0, now, False, UNKNOWN))
         return lease
 
     # What is told.

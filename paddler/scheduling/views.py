@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 import attrs
+import msgspec
 
 from paddler.scheduling.pace import Pace
 from paddler.scheduling.slots import State, Upstream
@@ -33,8 +34,7 @@ class IssueView:
     seen_by: Literal["agent", "balancer"]
 
 
-@attrs.frozen
-class PromptsView:
+class PromptsView(msgspec.Struct, frozen=True):
     """What a llama-server's answers have said of their prompts, since its agent joined.
 
     :param tokens: of the prompts whose answers said what was cached; 0: none has yet.

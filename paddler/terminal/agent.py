@@ -10,7 +10,7 @@ import attrs
 from paddler.terminal.figures import port_in
 from paddler.terminal.words import ISSUES, LOADING_LONG
 
-__all__ = ["Agent", "Issue"]
+__all__ = ["Agent", "Issue", "Prompts"]
 
 #: In these states an agent takes requests, now or once a slot is free.
 _TAKING = frozenset(("ready", "full", "sleeping"))
@@ -35,6 +35,27 @@ class Issue:
 
 
 @attrs.frozen
+class Prompts:
+    """What a llama-server's answers have said of their prompts.
+
+    :param tokens: of those that said what was cached.
+    :param cached: those of them that were.
+    :param tokens_per_second: of a prompt, as learnt; None: not known.
+    :param answer_tokens_per_second: likewise of one answer.
+    """
+
+    tokens: int = 0
+    cached: int = 0
+    tokens_per_second: float | None = None
+    answer_tokens_per_second: float | None = None
+
+    @property
+    def share(self) -> float | None:
+        """The share of them that was cached; None: not known."""
+        return self.cached / self.tokens if self.tokens else None
+
+
+@attrs.frozen
 class Agent:
     """An agent and its llama-server, as `GET /api/v1/agents` shows them."""
 
@@ -55,6 +76,7 @@ class Agent:
     draining: bool = False
     last_update: float = 0.0
     error: str | None = None
+    prompts: Prompts | None = None
 
     @property
     def known(self) -> bool:

@@ -18,8 +18,10 @@ __all__ = [
     "many",
     "number",
     "pad",
+    "percent",
     "plain",
     "port_in",
+    "rate",
     "seconds",
     "span",
     "waited",
@@ -48,6 +50,16 @@ def count(value: float) -> str:
 def many(count: int, one: str) -> str:
     """`1 agent`, `2 agents`."""
     return f"{count:,} {one if count == 1 else one + 's'}"
+
+
+def percent(share: float | None) -> str:
+    """A share in whole percents: `81 %`; `unknown`."""
+    return "unknown" if share is None else f"{int(100 * share + 0.5)} %"
+
+
+def rate(value: float) -> str:
+    """How often something happens in a second."""
+    return number(value) if value >= 9.95 else f"{value:.1f}"
 
 
 def seconds(value: float | None) -> str:

@@ -62,6 +62,11 @@ class Fleet:
         """Seconds that a request may wait."""
         return 60.0 if self.balancer is None else self.balancer.request_buffer_timeout
 
+    @property
+    def by_prompts(self) -> bool:
+        """Whether the balancer looks at prompts."""
+        return any(agent.prompts is not None for agent in self.agents.values())
+
     def uptime(self, now: float) -> float | None:
         """Seconds that the balancer runs by now; None: not known."""
         if self.balancer is None:

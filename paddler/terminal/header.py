@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from paddler.terminal.figures import columns_of, count, number, pad, seconds, span
+from paddler.terminal.figures import (
+    columns_of,
+    count,
+    number,
+    pad,
+    percent,
+    rate,
+    seconds,
+    span,
+)
 from paddler.terminal.fleet import Counts
 from paddler.terminal.glyphs import columns, sparkline
 from paddler.terminal.lines import Line, Span, ends, fit
@@ -104,25 +113,23 @@ def pulse(scene: Scene, width: int) -> Line:
     else:
         left = [("wait none ", ""), (line, "dim")]
     right: list[str] = []
-    if (rate := fleet.history.rate) is not None:
-        right.append(f"{_rounded(rate)} req/s")
+    if fleet.history.rate is not None:
+        right.append(f"{rate(fleet.history.rate)} req/s")
     for name, value in zip(("p50", "p95"), fleet.history.first_byte, strict=True):
         if value is not None:
             right.append(f"{name} {seconds(value)}")
+    if fleet.by_prompts:
+        right.append(f"cached {percent(fleet.history.cached())}")
     room = width - sum(columns_of(text) for text, _ in left)
     while right and columns_of("  ".join(right)) + 2 > room:
         right.pop()
     return ends(tuple(left), (("  ".join(right), ""),) if right else (), width)
 
 
-def _rounded(value: float) -> str:
-    return number(value) if value >= 9.95 else f"{value:.1f}"
-
-
 def charts(scene: Scene, counts: Counts, width: int) -> list[Line]:
     """Four charts side by side: a line of heads, three of columns, one of times."""
     fleet, queue, minutes = scene.fleet, scene.fleet.queue, scene.choices.minutes
-    rate, (p50, p95) = fleet.history.rate, fleet.history.first_byte
+    often, (p50, p95) = fleet.history.rate, fleet.history.first_byte
     box = (width - 6) // 4
     first = seconds(p95)
     if p50 is not None and box >= 34:
@@ -133,7 +140,7 @@ def charts(scene: Scene, counts: Counts, width: int) -> list[Line]:
     boxes = (
         ("Slots in use", in_use, "slots_processing", max(1.0, counts.usable)),
         ("Waiting", waits, "requests_waiting", 1.0),
-        ("Requests", "none" if rate is None else f"{_rounded(rate)} a second", "requests", 1.0),
+        ("Requests", "none" if often is None else f"{rate(often)} a second", "requests", 1.0),
         ("First byte p95", first, "ttfb_p95", 0.001),
     )
     decades = _DECADES if scene.choices.log else 0
@@ -153,12 +160,18 @@ def charts(scene: Scene, counts: Counts, width: int) -> list[Line]:
 
 
 def errors_line(scene: Scene, width: int) -> Line:
-    """How many requests ended badly in the time of the charts, by code; and how these are drawn."""
+    """How many requests ended badly in the time of the charts, by code, and what was cached of
+    prompts; and how the charts are drawn.
+    """
     minutes = scene.choices.minutes
     errors = scene.fleet.history.errors(minutes)
     words = {code: "cut short" if code == "cut" else code for code in errors}
     told = ", ".join(f"{words[code]} x {number(n)}" for code, n in errors.items()) or "none"
     left: Line = ((f"Errors in {minutes} min: {told}", "red" if errors else "dim"),)
+    if scene.fleet.by_prompts:
+        share = scene.fleet.history.cached(minutes)
+        known = "" if share is None else " of prompts"
+        left += ((f"   Cached: {percent(share)}{known}", ""),)
     scale = "L linear scale" if scene.choices.log else "L log scale"
     return ends(left, ((f"{scale}   w {after(minutes)} min", "dim"),), width)
 

@@ -16,6 +16,7 @@ from paddler.terminal.saying import (
     fix_of,
     gist_of,
     meaning_of,
+    prompts_of,
     report_of,
     state_of,
 )
@@ -127,6 +128,8 @@ def details(scene: Scene, agent: Agent, width: int, most: int) -> list[Line]:
     )
     line = "   ".join(facts)
     lines += [fit([(line, "")], width)] if columns_of(line) <= width else wrapped(line, width)
+    if agent.prompts is not None:
+        lines += wrapped(prompts_of(agent), width)
     if agent.error:
         lines += wrapped(f"Last error: {agent.error}", width)
     if len(lines) > most:  # empty lines give way first

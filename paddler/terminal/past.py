@@ -34,6 +34,8 @@ class Point:
     ttfb_p50: float | None = None
     ttfb_p95: float | None = None
     errors: Mapping[str, int] = attrs.field(factory=dict)
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
 
 
 @attrs.frozen
@@ -86,14 +88,26 @@ class History:
         """The longest that a request has waited."""
         return max((p.oldest_wait_seconds or 0.0 for p in self.points), default=0.0)
 
+    def cached(self, minutes: int = MINUTES) -> float | None:
+        """The share of prompts' tokens that was cached; None: not known.
+
+        :param minutes: how far back.
+        """
+        points = self._newest(minutes)
+        tokens = sum(point.prompt_tokens for point in points)
+        return sum(point.cached_tokens for point in points) / tokens if tokens else None
+
     def errors(self, minutes: int) -> dict[str, int]:
         """How many requests ended badly, by code.
 
         :param minutes: how far back.
         """
         found: dict[str, int] = {}
-        since = self.points[-1].time - minutes * 60 if self.points else 0.0
-        for point in self.points:
-            for code, errors in point.errors.items() if point.time > since else ():
+        for point in self._newest(minutes):
+            for code, errors in point.errors.items():
                 found[code] = found.get(code, 0) + errors
         return dict(sorted(found.items()))
+
+    def _newest(self, minutes: int) -> list[Point]:
+        since = self.points[-1].time - minutes * 60 if self.points else 0.0
+        return [point for point in self.points if point.time > since]

@@ -5,7 +5,18 @@ from __future__ import annotations
 import math
 
 from paddler.terminal.agent import Agent, Issue
-from paddler.terminal.figures import clip, columns_of, count, many, number, seconds, span, waited
+from paddler.terminal.figures import (
+    clip,
+    columns_of,
+    count,
+    many,
+    number,
+    percent,
+    rate,
+    seconds,
+    span,
+    waited,
+)
 from paddler.terminal.fleet import Counts, Fleet
 from paddler.terminal.past import MINUTES
 from paddler.terminal.words import (
@@ -27,6 +38,7 @@ __all__ = [
     "fix_of",
     "gist_of",
     "meaning_of",
+    "prompts_of",
     "report_of",
     "state_of",
     "summary",
@@ -166,6 +178,19 @@ def report_of(agent: Agent, now: float) -> str:
     """How its reports come: no digits until some are missing."""
     ago = seconds(max(1.0, now - agent.last_update))
     return f"{ago} ago" if agent.state == "stale" else "on time"
+
+
+def prompts_of(agent: Agent) -> str:
+    """What is known of its prompts; empty where nobody looks at them."""
+    prompts = agent.prompts
+    if prompts is None:
+        return ""
+    read, written = (
+        "unknown" if speed is None else f"{rate(speed)} tokens/s"
+        for speed in (prompts.tokens_per_second, prompts.answer_tokens_per_second)
+    )
+    share = percent(prompts.share)
+    return f"Cached: {share} of prompt tokens. Prompts: {read}. Answers: {written}."
 
 
 def advice_on(issue: Issue) -> Advice:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import attrs
 
 from paddler.terminal.agent import Agent
-from paddler.terminal.figures import columns_of, pad
+from paddler.terminal.figures import columns_of, pad, percent
 from paddler.terminal.glyphs import Glyphs
 from paddler.terminal.lines import Line, Span, fit, restyled
 from paddler.terminal.saying import brief_of, report_of, state_of
@@ -26,7 +26,7 @@ CELL_STYLES = {
 }
 
 #: From so many columns on there is room for these.
-_FOR_MODEL, _FOR_ADDRESS, _FOR_IN_FLIGHT = 80, 100, 130
+_FOR_MODEL, _FOR_ADDRESS, _FOR_CACHED, _FOR_IN_FLIGHT = 80, 100, 110, 130
 #: The fewest columns worth having for a model, with the gap after it.
 _LEAST_MODEL = 12
 
@@ -74,6 +74,7 @@ class Columns:
     model: int
     report: int
     in_flight: int
+    cached: int = 0
 
     @classmethod
     def for_agents(cls, agents: Sequence[Agent], width: int) -> Columns:
@@ -95,6 +96,9 @@ class Columns:
         slots = min(max(8, slots), 16 if width >= _FOR_ADDRESS else 8)
         left = width - (3 + 1 + state + 1 + busy + 2 + slots + 2 + report)
         left -= in_flight + 2 if wide else 0
+        by_prompts = any(agent.prompts is not None for agent in agents)
+        cached = 7 if by_prompts and width >= _FOR_CACHED else 0
+        left -= cached + 2 if cached else 0
         address = longest((a.external_llamacpp_addr for a in agents), 15, 24 if wide else 18)
         if width < _FOR_ADDRESS or left - name - address - 2 < _LEAST_MODEL:
             address = 0
@@ -103,7 +107,7 @@ class Columns:
             name, model = min(name, left), 0
         elif wide:
             model = longest((agent.model for agent in agents), 10, min(40, model))
-        return cls(width, name, address, state, busy, slots, model, report, in_flight)
+        return cls(width, name, address, state, busy, slots, model, report, in_flight, cached)
 
     @classmethod
     def _narrow(cls, width: int, name: int, busy: int, slots: int) -> Columns:
@@ -122,6 +126,7 @@ class Columns:
             ("state", self.state, 1),
             ("busy", self.busy, 2),
             ("slots", self.slots, 2),
+            ("cached", self.cached, 2),
             ("model", self.model, 2),
             ("report", self.report, 2),
             ("in_flight", self.in_flight, 0),
@@ -133,12 +138,18 @@ class Columns:
 
     def head(self) -> Line:
         """The line above the rows."""
-        words = ("name", "address", "state", "busy", "slots", "model", "report", "in_flight")
-        titles = ("AGENT", "ADDRESS", "STATE", "BUSY", "SLOTS", "MODEL", "REPORT", "IN FLIGHT")
-        values = {
-            word: [(title.rjust(self.busy) if word == "busy" else title, "dim")]
-            for word, title in zip(words, titles, strict=True)
+        titles = {
+            "name": "AGENT",
+            "address": "ADDRESS",
+            "state": "STATE",
+            "busy": "BUSY".rjust(self.busy),
+            "slots": "SLOTS",
+            "cached": "CACHED".rjust(self.cached),
+            "model": "MODEL",
+            "report": "REPORT",
+            "in_flight": "IN FLIGHT",
         }
+        values = {word: [(title, "dim")] for word, title in titles.items()}
         return fit([("   ", ""), *self._spans(values)], self.width)
 
     def row(self, agent: Agent, now: float, glyphs: Glyphs, selected: bool) -> Line:
@@ -149,7 +160,8 @@ class Columns:
         mark, colour = mark_of(agent, now, glyphs)
         state, detail = state_of(agent), brief_of(agent, now)
         both = f"{state}, {detail}" if detail else state
-        report = report_of(agent, now)
+        report, prompts = report_of(agent, now), agent.prompts
+        cached = "" if prompts is None else percent(prompts.share)
         values: dict[str, list[Span]] = {
             "name": [(pad(agent.agent_name, self.name), "bold" * (colour in ("red", "yellow")))],
             "address": [(pad(agent.external_llamacpp_addr, self.address), "dim")],
@@ -158,6 +170,7 @@ class Columns:
             ],
             "busy": [(pad(_busy(agent), self.busy, right=True), "")],
             "slots": cell_spans(agent.cells, self.slots, glyphs),
+            "cached": [(pad(cached, self.cached, right=True), "")],
             "model": [(pad(agent.model, self.model), "")],
             "report": [(report, "bold" if agent.state == "stale" else "dim")],
             "in_flight": [(str(agent.in_flight) if agent.known or agent.in_flight else "–", "")],

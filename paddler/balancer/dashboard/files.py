@@ -51,6 +51,7 @@ FILES: Mapping[str, bytes] = {
     "tiles.js": _JS,
     "token.js": _JS,
     "verdict.js": _JS,
+    "why.js": _JS,
     "words.js": _JS,
     "vendor/uPlot.iife.min.js": _JS,
     "vendor/uPlot.min.css": _CSS,

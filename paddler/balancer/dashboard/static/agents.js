@@ -4,6 +4,7 @@ import { count } from './figures.js';
 import { model, resting, trouble } from './fleet.js';
 import { AgentMap } from './map.js';
 import { Rows } from './rows.js';
+import { Why } from './why.js';
 
 /** @typedef {import('./fleet.js').Agent} Agent @typedef {import('./scene.js').Scene} Scene */
 
@@ -33,7 +34,7 @@ export class AgentList {
   constructor(ask, changed) {
     this._changed = changed;
     this._only = 'all';
-    /** @type {'' | 'rows' | 'map'} */
+    /** @type {'' | 'rows' | 'map' | 'why'} */
     this._view = '';
     /** @type {Rows | AgentMap | null} */
     this._shown = null;
@@ -42,12 +43,13 @@ export class AgentList {
     this._shape = -1;
     this._rows = new Rows(ask);
     this._map = new AgentMap(ask);
+    this._why = new Why();
     this._nobody = el('p', 'more', 'No agent matches. Clear the filter to see all.');
     this._find = /** @type {HTMLInputElement} */ (byId('find'));
     /** @type {Map<string, {node: HTMLElement, text: Text}>} */
     this._chips = new Map(CHIPS.map(([key, label, ic, cls]) => [key, this._chip(key, label, ic, cls)]));
     byId('chips').append(...[...this._chips.values()].map(chip => chip.node));
-    for (const view of /** @type {const} */ (['rows', 'map'])) {
+    for (const view of /** @type {const} */ (['rows', 'map', 'why'])) {
       byId(`as-${view}`).onclick = () => { this._view = view; changed(); };
     }
     this._find.oninput = changed;
@@ -59,6 +61,7 @@ export class AgentList {
   pick(name) {
     this._find.value = name;
     this._only = 'all';
+    if (this._view === 'why') this._view = '';
     this._changed();
     byId('agents').scrollIntoView({ block: 'nearest' });
   }
@@ -66,17 +69,20 @@ export class AgentList {
   /** @param {Scene} scene */
   draw(scene) {
     show(byId('agents'), scene.agents.size > 0);
+    if (!scene.agents.size) scene.lookAtDecisions(false);
     if (!scene.agents.size) return;
     const now = scene.now();
     if (scene.shape !== this._shape) {
       this._order = [...scene.agents.values()].sort(byName).map(a => a.agent_id);
       this._shape = scene.shape;
     }
+    const text = this._find.value.trim().toLowerCase();
+    if (this._drawWhy(scene, text)) return;
     const all = this._order.map(id => /** @type {Agent} */ (scene.agents.get(id)));
     this._count(all, now);
-    const text = this._find.value.trim().toLowerCase();
     const chosen = all.filter(a => KINDS[this._only](a, now) && (!text || inText(a).includes(text)));
-    const view = this._view || (chosen.length > ROWS_UP_TO ? 'map' : 'rows');
+    const asked = this._view === 'why' ? '' : this._view;
+    const view = asked || (chosen.length > ROWS_UP_TO ? 'map' : 'rows');
     setAttr(byId('as-rows'), 'aria-pressed', String(view === 'rows'));
     setAttr(byId('as-map'), 'aria-pressed', String(view === 'map'));
     const shown = view === 'map' ? this._map : this._rows;
@@ -85,6 +91,23 @@ export class AgentList {
     else this._rows.draw(chosen, key, now);
     setKids(byId('list'), [chosen.length ? shown.node : this._nobody]);
     this._shown = shown;
+  }
+
+  /** The decisions in place of the agents, if they are asked for and there are some. @param {Scene} scene @param {string} text */
+  _drawWhy(scene, text) {
+    const some = [...scene.agents.values()].some(a => a.prompts);
+    const shown = some && this._view === 'why';
+    show(byId('as-why'), some);
+    show(byId('chips'), !shown);
+    setAttr(byId('as-why'), 'aria-pressed', String(shown));
+    setText(byId('listed'), shown ? 'Last requests' : 'Agents');
+    scene.lookAtDecisions(shown);
+    if (!shown) return false;
+    for (const view of ['rows', 'map']) setAttr(byId(`as-${view}`), 'aria-pressed', 'false');
+    this._shown = null;
+    this._why.draw(scene.decisions, text);
+    setKids(byId('list'), [this._why.node]);
+    return true;
   }
 
   /** Patch some of what is to be drawn. @param {Scene} scene @returns {boolean} there is more */

@@ -3,6 +3,9 @@
 /** With commas: "1,000". @type {(n: number) => string} */
 export const count = new Intl.NumberFormat('en-US').format;
 
+/** A large one in few characters: "355M". @type {(n: number) => string} */
+export const brief = new Intl.NumberFormat('en-US', { notation: 'compact', maximumSignificantDigits: 3 }).format;
+
 /** "1 agent", "3 agents". @param {number} n @param {string} one */
 export const many = (n, one, more = `${one}s`) => `${count(n)} ${n === 1 ? one : more}`;
 
@@ -26,6 +29,9 @@ export const waited = s => (s < 1 ? 'under 1 s' : s < 90 ? `${Math.floor(s)} s` 
 
 /** How often something happens in a second. @param {number} r */
 export const rate = r => (r && r < 9.95 ? r.toFixed(1) : count(Math.round(r)));
+
+/** A share in whole percents; "unknown". @param {number | null} share */
+export const percent = share => (share === null ? 'unknown' : `${Math.round(100 * share)} %`);
 
 /** The next round number that is not below. @param {number} v */
 export function roundUp(v) {

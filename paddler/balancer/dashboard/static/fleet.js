@@ -1,9 +1,10 @@
 /* Facts about agents and the whole fleet: values in, values out. No page, no network. */
-import { many, secs, span } from './figures.js';
+import { many, percent, rate, secs, span } from './figures.js';
 import { ISSUES, LOADING_LONG, SHARPER, STATES } from './words.js';
 
 /**
  * @typedef {{issue: string, since: number, seen_by: string}} Issue
+ * @typedef {{tokens: number, cached: number, tokens_per_second: number | null, answer_tokens_per_second: number | null}} Prompts
  *
  * An agent as the API shows it.
  * @typedef {object} Agent
@@ -21,11 +22,12 @@ import { ISSUES, LOADING_LONG, SHARPER, STATES } from './words.js';
  * @property {number | null} quarantined_until
  * @property {boolean} draining
  * @property {number} last_update
+ * @property {Prompts | null} [prompts] what its answers have said of theirs; null: nobody looks at prompts
  *
  * Slots by what they do: letters as in `CELLS`.
  * @typedef {{o: number, p: number, f: number, l: number, i: number, u: number}} Slots
  *
- * @typedef {Slots & {total: number, usable: number, busy: number, trouble: number, states: Record<string, number>}} Facts
+ * @typedef {Slots & {total: number, usable: number, busy: number, trouble: number, prompts: boolean, states: Record<string, number>}} Facts
  */
 
 const SERVING = new Set(['ready', 'full', 'sleeping', 'draining']);
@@ -125,14 +127,32 @@ export function glyph(a) {
 /** How its reports come; digits only when they stopped. @param {Agent} a @param {number} now */
 export const report = (a, now) => (a.state === 'stale' ? `${secs(Math.max(1, now - a.last_update))} ago` : 'on time');
 
+/** The share of prompts' tokens that was cached; null: not known. @param {{tokens: number, cached: number} | null | undefined} p */
+export const cached = p => (p?.tokens ? p.cached / p.tokens : null);
+
+/** Tokens a second, of prompts and of an answer. @param {Prompts | null | undefined} p */
+export function speeds(p) {
+  const both = [p?.tokens_per_second ?? null, p?.answer_tokens_per_second ?? null];
+  return both.every(each => each === null) ? 'unknown' : both.map(each => (each === null ? 'unknown' : rate(each))).join(' / ');
+}
+
+/** Both in words; nothing where nobody looks at prompts. @param {Agent} a */
+export function ofPrompts(a) {
+  const p = a.prompts;
+  if (!p) return '';
+  const say = (/** @type {number | null} */ each) => (each === null ? 'unknown' : `${rate(each)} tokens/s`);
+  return `Cached: ${percent(cached(p))} of prompt tokens. Prompts: ${say(p.tokens_per_second)}. Answers: ${say(p.answer_tokens_per_second)}.`;
+}
+
 /** All agents together. @param {Iterable<Agent>} agents @param {number} now @returns {Facts} */
 export function facts(agents, now) {
-  const f = { o: 0, p: 0, f: 0, l: 0, i: 0, u: 0, total: 0, usable: 0, busy: 0, trouble: 0, states: /** @type {Record<string, number>} */ ({}) };
+  const f = { o: 0, p: 0, f: 0, l: 0, i: 0, u: 0, total: 0, usable: 0, busy: 0, trouble: 0, prompts: false, states: /** @type {Record<string, number>} */ ({}) };
   for (const a of agents) {
     const s = slots(a);
     f.o += s.o; f.p += s.p; f.f += s.f; f.l += s.l; f.i += s.i; f.u += s.u;
     f.states[a.state] = (f.states[a.state] ?? 0) + 1;
     if (trouble(a, now)) f.trouble++;
+    if (a.prompts) f.prompts = true;
   }
   f.busy = f.o + f.p + f.f + f.l;
   f.usable = f.busy + f.i;

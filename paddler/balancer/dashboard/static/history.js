@@ -15,6 +15,8 @@ const STEP = 5;
  * @property {number | null} ttfb_p50
  * @property {number | null} ttfb_p95
  * @property {Record<string, number>} errors by code
+ * @property {number} [prompt_tokens] of prompts whose answers said what was cached
+ * @property {number} [cached_tokens]
  *
  * @typedef {(number | null)[]} Column
  */
@@ -80,6 +82,11 @@ export class History {
       for (const [code, n] of Object.entries(p.errors)) found.set(code, (found.get(code) ?? 0) + n);
     }
     return new Map([...found].sort());
+  }
+
+  /** Tokens of prompts in all of it, and those that were cached. */
+  prompts() {
+    return { tokens: sum(this._points.map(p => p.prompt_tokens ?? 0)), cached: sum(this._points.map(p => p.cached_tokens ?? 0)) };
   }
 
   /** The longest wait in all of it; null if that is not told. */

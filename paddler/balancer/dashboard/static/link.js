@@ -9,6 +9,8 @@ const WAITS = [1, 2, 4, 8];
 /** Milliseconds from one question to the next: for who waits, and for all else. */
 const OFTEN = 1000;
 const EVERY = 5000;
+/** The same from one look at the decisions to the next, while somebody looks. */
+const DECISIONS = 2000;
 
 /** @typedef {import('./scene.js').Scene} Scene */
 
@@ -76,10 +78,15 @@ async function listen(scene, changed) {
     scene.history.merge(history);
     scene.setBalancer(balancer);
   };
+  const decisions = async () => {
+    await scene.looked();
+    scene.decisions = (await getJson('api/v1/decisions', signal)).decisions;
+  };
   try {
     const { hidden } = document;
     const first = hidden ? agents() : followAgents(scene, changed, signal);
-    const ended = await Promise.race([turned, first, asking(hidden ? EVERY : OFTEN, queue), asking(EVERY, rest)]);
+    const ended = await Promise.race([turned, first, asking(hidden ? EVERY : OFTEN, queue), asking(EVERY, rest),
+      ...(hidden ? [] : [asking(DECISIONS, decisions)])]);
     return ended === true;
   } finally {
     stop.abort();

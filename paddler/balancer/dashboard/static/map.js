@@ -1,8 +1,8 @@
 /* Agents as squares, filled as far as they are busy, grouped by model and ordered by name. */
 import { Cells } from './cells.js';
-import { button, el, icon, setAttr, setClass, setIcon, setKids, setText } from './dom.js';
+import { button, el, icon, setAttr, setClass, setIcon, setKids, setText, show } from './dom.js';
 import { count, many } from './figures.js';
-import { busy, detail, facts, glyph, known, model, report, resting, trouble, word } from './fleet.js';
+import { busy, detail, facts, glyph, known, model, ofPrompts, report, resting, trouble, word } from './fleet.js';
 
 /** @typedef {import('./fleet.js').Agent} Agent */
 
@@ -84,9 +84,10 @@ class Inspector {
     this._state = el('span');
     this._cells = new Cells();
     this._busy = el('span');
+    this._prompts = el('span');
     this._report = el('span');
     this._act = button('ghost act', '', () => ask(this._id));
-    this._parts = [this._icon, this._name, this._address, this._state, this._cells.node, this._busy, this._report, this._act];
+    this._parts = [this._icon, this._name, this._address, this._state, this._cells.node, this._busy, this._prompts, this._report, this._act];
     this.node = el('div', 'inspect', HINT);
     this._id = '';
   }
@@ -106,6 +107,8 @@ class Inspector {
     setText(this._state, [word(a), detail(a, now)].filter(Boolean).join(', '));
     this._cells.patch(a);
     setText(this._busy, told(a));
+    show(this._prompts, Boolean(a.prompts));
+    setText(this._prompts, ofPrompts(a));
     setText(this._report, a.state === 'stale' ? `last report ${report(a, now)}` : 'reports on time');
     setText(this._act, a.draining ? 'Resume' : 'Drain');
     setAttr(this._act, 'aria-label', `${a.draining ? 'Resume' : 'Drain'} ${a.agent_name}`);

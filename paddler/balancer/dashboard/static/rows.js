@@ -1,8 +1,9 @@
 /* Agents as rows of a table, trouble first. Rows are kept by agent and patched. */
 import { Cells, ratio } from './cells.js';
-import { button, el, icon, setAttr, setClass, setIcon, setKids, setText, show } from './dom.js';
-import { count } from './figures.js';
-import { detail, glyph, model, report, resting, serving, trouble, word } from './fleet.js';
+import { button, el, icon, part, setAttr, setClass, setIcon, setKids, setText, show } from './dom.js';
+import { count, percent } from './figures.js';
+import { cached, detail, glyph, model, ofPrompts, report, resting, serving, speeds, trouble, word } from './fleet.js';
+import { PROMPTS } from './words.js';
 
 /** @typedef {import('./fleet.js').Agent} Agent */
 
@@ -11,7 +12,7 @@ const MOST = 200;
 const SLICE = 20;
 /** Milliseconds that an order lasts at least. */
 const SETTLED = 5000;
-const HEADS = [['', 'Agent'], ['', 'State'], ['num', 'Busy'], ['', 'Slots'], ['hm', 'Model'], ['hm late', 'Report'], ['num', '']];
+const HEADS = [['', 'Agent'], ['', 'State'], ['num', 'Busy'], ['', 'Slots'], ['num pr', PROMPTS.cached], ['num pr sp', PROMPTS.speeds], ['hm', 'Model'], ['hm late', 'Report'], ['num', '']];
 
 /** The pointer, if there is one, rests on things without a click. */
 const pointed = matchMedia('(hover: hover)');
@@ -21,17 +22,6 @@ function rank(a, now) {
   const wrong = trouble(a, now);
   if (wrong) return wrong === 'bad' ? 0 : 1;
   return a.draining ? 2 : resting(a) ? 4 : 3;
-}
-
-/**
- * A part of the table. Its role is said, for on a phone it looks like no table, and some browsers
- * then take it for none.
- * @param {string} tag @param {string} cls @param {string} role @param {(string | Node)[]} kids
- */
-function part(tag, cls, role, ...kids) {
-  const node = el(tag, cls, ...kids);
-  node.setAttribute('role', role);
-  return node;
 }
 
 class Row {
@@ -49,11 +39,13 @@ class Row {
     this._state = el('span', 'st', this._icon, this._word, this._detail);
     this._ratio = part('td', 'num', 'cell');
     this._cells = new Cells();
+    this._cached = part('td', 'num pr', 'cell');
+    this._speeds = part('td', 'num pr sp', 'cell');
     this._model = part('td', 'model mono hm', 'cell');
     this._report = el('span', 'late');
     this._act = button('act', '', () => ask(id));
     this.node = part('tr', '', 'row', part('td', 'who', 'cell', this._name, this._address), part('td', 'stc', 'cell', this._state), this._ratio,
-      part('td', 'sl', 'cell', this._cells.node), this._model, part('td', 'hm lateb', 'cell', this._report), part('td', 'num ac', 'cell', this._act));
+      part('td', 'sl', 'cell', this._cells.node), this._cached, this._speeds, this._model, part('td', 'hm lateb', 'cell', this._report), part('td', 'num ac', 'cell', this._act));
   }
 
   /** @param {Agent} a @param {number} now */
@@ -72,6 +64,10 @@ class Row {
     setClass(this._state, `st ${wrong}`);
     setText(this._ratio, ratio(a));
     this._cells.patch(a);
+    setText(this._cached, a.prompts ? percent(cached(a.prompts)) : '');
+    setText(this._speeds, a.prompts ? speeds(a.prompts) : '');
+    setAttr(this._cached, 'title', ofPrompts(a));
+    setAttr(this._speeds, 'title', ofPrompts(a));
     setText(this._model, model(a));
     setAttr(this._model, 'title', a.models.join(', '));
     setText(this._report, report(a, now));
@@ -110,6 +106,7 @@ export class Rows {
    */
   draw(list, key, now) {
     const byId = new Map(list.map(a => [a.agent_id, a]));
+    setClass(this._table, list.some(a => a.prompts) ? 'prompts' : '');
     this._sort(list, byId, key, now);
     this._list = this._order.slice(0, MOST).map(id => /** @type {Agent} */ (byId.get(id)));
     this._next = 0;

@@ -3,6 +3,7 @@ import { History } from './history.js';
 
 /**
  * @typedef {import('./fleet.js').Agent} Agent
+ * @typedef {import('./why.js').Decision} Decision
  * @typedef {{requests_waiting: number, oldest_wait_seconds: number, limit: number, models?: Record<string, number>}} Queue
  * @typedef {{version: string, uptime_seconds: number, reverseproxy: string, management: string, request_buffer_timeout: number}} Balancer
  * @typedef {'connecting' | 'live' | 'lost' | 'token'} Link
@@ -21,6 +22,10 @@ export class Scene {
     /** @type {Balancer | null} */
     this.balancer = null;
     this.history = new History();
+    /** The last ones, the newest first; null: nobody has asked. @type {Decision[] | null} */
+    this.decisions = null;
+    this._looks = false;
+    this._looked = () => {};
     /** @type {Link} */
     this.link = 'connecting';
     /** Whether anything was ever heard. */
@@ -88,6 +93,17 @@ export class Scene {
   setBalancer(balancer) {
     this.balancer = balancer;
     this._bornAt = this.now() - balancer.uptime_seconds;
+  }
+
+  /** Whether somebody looks at the decisions. @param {boolean} looks */
+  lookAtDecisions(looks) {
+    this._looks = looks;
+    if (looks) this._looked();
+  }
+
+  /** Fires when somebody does. @returns {Promise<void>} */
+  looked() {
+    return this._looks ? Promise.resolve() : new Promise(resolve => { this._looked = resolve; });
   }
 
   uptime() {

@@ -1,7 +1,9 @@
 /* Five numbers, each with its last 15 minutes. */
 import { Chart } from './charts.js';
 import { byId, el, setClass, setText, show } from './dom.js';
-import { count, rate, roundUp, secs, waited } from './figures.js';
+import { brief, count, percent, rate, roundUp, secs, waited } from './figures.js';
+import { cached } from './fleet.js';
+import { PROMPTS } from './words.js';
 
 /** @typedef {import('./scene.js').Scene} Scene @typedef {import('./fleet.js').Facts} Facts */
 
@@ -50,6 +52,7 @@ const tiles = {
   requests: new Tile('Requests', [{ colour: busy, fill: true }], rate),
   first: new Tile('Time to first byte', [{ colour: busy }, { colour: () => '--ink2', dash: [4, 3] }], secs, 'ln', 'ln dash'),
   errors: new Tile('Errors', [{ colour: () => '--bad', bars: true }], count),
+  cached: new Tile(PROMPTS.cached, [{ colour: busy, fill: true }], percent),
 };
 byId('tiles').append(...Object.values(tiles).map(tile => tile.node));
 
@@ -58,6 +61,9 @@ export function drawTiles(scene, f) {
   show(byId('tiles'), scene.agents.size > 0);
   if (!scene.agents.size) return;
   const h = scene.history;
+  setClass(byId('tiles'), f.prompts ? 'tiles six' : 'tiles');
+  show(tiles.cached.node, f.prompts);
+  if (f.prompts) drawCached(h);
   drawSlots(h, f);
   drawWaiting(scene, h);
   tiles.requests.say(rate(h.rate()), 'a second', `${count(h.requests())} in 15 min`);
@@ -90,6 +96,14 @@ function drawWaiting(scene, h) {
   const note = n ? `oldest ${waited(oldest)} of ${count(scene.timeout())} s` : quiet;
   tiles.waiting.say(count(n), `of ${count(limit)} at most`, note, n ? (oldest > scene.timeout() / 2 ? 'bad' : 'warn') : '');
   tiles.waiting.draw(h.version, () => h.columns(p => p.requests_waiting), top => roundUp(Math.max(5, top)));
+}
+
+/** @param {Scene['history']} h */
+function drawCached(h) {
+  const { tokens } = h.prompts();
+  const share = cached(h.prompts());
+  tiles.cached.say(percent(share), share === null ? '' : PROMPTS.of, tokens ? `${brief(tokens)} tokens in 15 min` : PROMPTS.none);
+  tiles.cached.draw(h.version, () => h.columns(p => cached({ tokens: p.prompt_tokens ?? 0, cached: p.cached_tokens ?? 0 })), () => 1);
 }
 
 /** The colours are others. */

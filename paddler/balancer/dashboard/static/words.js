@@ -16,6 +16,11 @@ export const CELLS = /** @type {const} */ ([
   ['u', 'out', 'Agent in trouble, loading or draining: never counted as free'],
 ]);
 
+/** What is said of prompts: of their tokens the share that was cached, and how fast the others are. */
+export const PROMPTS = {
+  cached: 'Cached', of: 'of prompts', speeds: 'Prompt / answer tokens/s', none: 'no prompt in 15 min',
+};
+
 /** What stands for "Unreachable" where more is known. @type {Record<string, string>} */
 export const SHARPER = {
   unauthorized: 'Key refused', slots_disabled: 'Slots hidden', no_slots: 'No slots',
