@@ -120,6 +120,10 @@ def prompt_of(path: str, fields: PromptFields, session: bytes | None = None) -> 
         if last <= step:
             value = digest(part, value)
             size += last
+            new = size - ended
+            if new < LEAST or new * SHARE < size:
+                tails.append(value)
+                continue
         elif _PICTURE in bytes(part):
             # Of so many bytes become few tokens.
             value = digest(part, value)
@@ -147,14 +151,16 @@ def prompt_of(path: str, fields: PromptFields, session: bytes | None = None) -> 
                 value = digest(rest, value)
                 continue
             value = digest(rest, value)
-        new = size - ended
-        if (new >= LEAST and new * SHARE >= size) or (last > step and new >= LEAST_BEHIND):
-            ended, tails = size, []
-            chain.append(value)
-            ends.append(size)
-            step = max(LEAST_INSIDE, size // SHARE)
-        else:
+        if size - ended < LEAST_BEHIND:
             tails.append(value)
+            continue
+        ended = size
+        chain.append(value)
+        ends.append(size)
+        if tails:
+            tails = []
+        if size > LEAST_INSIDE * SHARE:
+            step = size // SHARE
     said = session or session_of(fields)
     if said is None and (size < WORTH_IT or not chain):
         return None
