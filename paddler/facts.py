@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-import attrs
 import msgspec
 from msgspec import Meta
 
@@ -19,15 +18,16 @@ __all__ = ["TAIL", "Facts", "facts_in"]
 #: The bytes of an answer's end that are enough.
 TAIL = 4096
 
-_TIMINGS = re.compile(rb'"timings"\s*:\s*(\{[^{}]{0,2000}\})')
-_USAGE = re.compile(rb'"usage"\s*:\s*(\{(?:[^{}]|\{[^{}]{0,500}\}){0,2000}\})')
+#: The objects, by their names; `usage` has objects in it.
+_TIMINGS, _USAGE = b'"timings"', b'"usage"'
+_FLAT = re.compile(rb"\s*:\s*(?=\{)")
+_NESTED = re.compile(rb'"usage"\s*:\s*(\{(?:[^{}]|\{[^{}]{0,500}\}){0,2000}\})')
 
 _Count = Annotated[int, Meta(ge=0, le=2**40)]
 _Speed = Annotated[float, Meta(ge=0, le=1e9)]
 
 
-@attrs.frozen
-class Facts:
+class Facts(msgspec.Struct, frozen=True, gc=False):
     """What llama-server says of one request.
 
     :param cached: tokens of the prompt that it had evaluated before.
@@ -101,11 +101,23 @@ def facts_in(tail: bytes) -> Facts | None:
 
     :param tail: its last `TAIL` bytes, or more.
     """
-    for pattern, decoder in ((_TIMINGS, _timings_decoder), (_USAGE, _usage_decoder)):
-        for found in reversed(pattern.findall(tail)):
+    place = tail.rfind(_TIMINGS)
+    while place >= 0:
+        begins = _FLAT.match(tail, place + len(_TIMINGS))
+        if begins is not None:
+            begin = begins.end()
             try:
-                said: _Timings | _Usage = decoder.decode(found)
+                return _timings_decoder.decode(tail[begin : tail.find(b"}", begin) + 1]).facts()
             except (msgspec.DecodeError, UnicodeDecodeError):
-                continue
-            return said.facts()
+                pass
+        place = tail.rfind(_TIMINGS, 0, place)
+    place = tail.rfind(_USAGE)
+    while place >= 0:
+        found = _NESTED.match(tail, place)
+        if found is not None:
+            try:
+                return _usage_decoder.decode(found[1]).facts()
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                pass
+        place = tail.rfind(_USAGE, 0, place)
     return None

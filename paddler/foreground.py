@@ -22,6 +22,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import ILogObserver, Logger, globalLogBeginner, textFileLogObserver
 from zope.interface import implementer
 
+from paddler.garbage import spare_the_start
 from paddler.usage_text import Section
 
 __all__ = ["SERVICE_SECTIONS", "CannotStart", "has_terminal", "on_signals", "run_service"]
@@ -195,6 +196,7 @@ def run_service(service: IService, reactor: Any, observer: ILogObserver | None =
         reactor.stop()
 
     on_signals(reactor, stop, before_running=True, hangup_stops=has_terminal())
+    spare_the_start(reactor)
     service.privilegedStartService()
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)

@@ -17,12 +17,14 @@ from paddler.values import Address
 __all__ = [
     "AGENT",
     "CONVERSATION",
+    "Forwarded",
     "REQUEST_ID",
     "SESSION",
     "AnswerHeaders",
     "Pairs",
     "RequestHeaders",
     "pairs_of",
+    "text_of",
 ]
 
 #: Headers in their order.
@@ -62,6 +64,11 @@ _GOOD_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 def pairs_of(headers: Headers) -> list[tuple[bytes, bytes]]:
     """Twisted's headers as pairs."""
     return [(name, value) for name, several in headers.getAllRawHeaders() for value in several]
+
+
+def text_of(pairs: Pairs) -> bytes:
+    """Headers as lines of a head, each with its end."""
+    return b"".join([b"%b: %b\r\n" % pair for pair in pairs])
 
 
 class _Headers:
@@ -138,13 +145,27 @@ class AnswerHeaders(_Headers):
         self.streams = kinds is not None and kinds[0].lower().startswith(_STREAM)
 
 
-class RequestHeaders(_Headers):
-    """Headers of a client's request, sorted.
+class Forwarded:
+    """Headers that go to llama-server.
 
-    :ivar its_id: the client's own id for its request if it gave a good one, else a new one.
+    :ivar pairs: they.
+    :ivar text: the same as lines of a head, each with its end.
     """
 
-    __slots__ = ("its_id",)
+    __slots__ = ("pairs", "text")
+
+    def __init__(self, pairs: Pairs) -> None:
+        self.pairs = pairs
+        self.text = text_of(pairs)
+
+
+class RequestHeaders(_Headers):
+    """Headers of a client's request, sorted; the same serve all requests that have the same head.
+
+    :ivar given_id: the client's own id for its request; None: it gave no good one.
+    """
+
+    __slots__ = ("_forwarded", "given_id")
 
     _pass = frozenset((b"content-type", b"origin", SESSION))
     #: Also what is answered here, is made anew for the whole body or for the way behind us, or
@@ -167,26 +188,35 @@ class RequestHeaders(_Headers):
     def __init__(self, pairs: Iterable[tuple[bytes, bytes]] = ()) -> None:
         super().__init__(pairs)
         given = self.others.get(REQUEST_ID)
-        if given is not None and len(given) == 1 and _GOOD_REQUEST_ID.fullmatch(given[0]):
-            self.its_id = given[0]
-        else:
-            self.its_id = b"%032x" % _random.getrandbits(128)
+        one = given is not None and len(given) == 1 and _GOOD_REQUEST_ID.fullmatch(given[0])
+        self.given_id = given[0] if given is not None and one else None
+        self._forwarded: tuple[object, Forwarded] | None = None
+
+    def request_id(self) -> bytes:
+        """The client's own id for its request, else a new one at each call."""
+        return self.given_id or b"%032x" % _random.getrandbits(128)
 
     def cross_origin(self) -> list[tuple[bytes, bytes]]:
         """What lets a web page of any origin read an answer of ours, as it may llama-server's."""
         origins = self.others.get(b"origin", ())[:1]
         return [(b"Access-Control-Allow-Origin", origin) for origin in origins]
 
-    def forwarded(
-        self, client: bytes, scheme: bytes, own: Address, rewrite: bool
-    ) -> list[tuple[bytes, bytes]]:
-        """What llama-server gets.
+    def forwarded(self, client: bytes, scheme: bytes, own: Address, rewrite: bool) -> Forwarded:
+        """What llama-server gets, but for the request's id.
 
         :param client: the client's IP address.
         :param scheme: how it came in: http or https.
         :param own: llama-server's own address, which is its Host where none came.
         :param rewrite: it is also where one came.
         """
+        asked = client, scheme, own if rewrite or b"host" not in self.others else None
+        if self._forwarded is None or self._forwarded[0] != asked:
+            self._forwarded = asked, Forwarded(self._sent_on(client, scheme, own, rewrite))
+        return self._forwarded[1]
+
+    def _sent_on(
+        self, client: bytes, scheme: bytes, own: Address, rewrite: bool
+    ) -> list[tuple[bytes, bytes]]:
         others = self.others
         sent = self._passing.copy()
         named: Set[bytes] = frozenset()
@@ -208,5 +238,4 @@ class RequestHeaders(_Headers):
                 sent += [(name, value) for value in others[lower]]
             else:
                 sent.append((name, ours))
-        sent.append((b"X-Request-Id", self.its_id))
         return sent

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import IO
 
-import attrs
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface
 
 from paddler.errors import PaddlerError
-from paddler.headers import Pairs, RequestHeaders
+from paddler.headers import Forwarded, Pairs, RequestHeaders, text_of
 from paddler.values import Address
 
 __all__ = [
@@ -25,8 +25,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """The head of an answer.
 
     :param code: its status.
@@ -35,6 +34,7 @@ class Head:
     :param length: bytes of its body; None: that is not known before its end.
     :param chunked: its body comes in HTTP/1.1's chunks, which can be had as they are.
     :param streams: its body is a stream of events.
+    :param text: see `as_text`, where it is known already.
     :ivar bodyless: it can have no body.
     """
 
@@ -44,11 +44,21 @@ class Head:
     length: int | None
     chunked: bool = False
     streams: bool = False
+    text: bytes = b""
 
     @property
     def bodyless(self) -> bool:
         """See above."""
         return self.code in (204, 304)
+
+    def as_text(self) -> bytes:
+        """The lines of it that need no change, each with its end: all but its body's length."""
+        if self.text:
+            return self.text
+        pairs = self.headers
+        if self.length is not None and not self.bodyless:
+            pairs = [pair for pair in pairs if pair[0].lower() != b"content-length"]
+        return b"HTTP/1.1 %d %b\r\n%b" % (self.code, self.phrase, text_of(pairs))
 
 
 class IBody(Interface):
@@ -86,6 +96,7 @@ class IClientRequest(Interface):
     method = Attribute("Its method, bytes.")
     uri = Attribute("Its target as it came, bytes.")
     headers = Attribute("Its headers, `paddler.headers.RequestHeaders`.")
+    its_id = Attribute("The client's id for it, or ours, bytes.")
     body = Attribute("Its body, an `IBody`.")
     client_host = Attribute("The client's address, bytes.")
     secure = Attribute("It came over TLS, a bool.")
@@ -146,6 +157,9 @@ class IAnswerReceiver(Interface):
     def data_received(data: bytes) -> None:
         """Some bytes of its body."""
 
+    def whole_received(head: Head, body: bytes) -> None:
+        """All of an answer that is no stream, in the place of the others. It raises nothing."""
+
     def framed_received(data: bytes) -> None:
         """Bytes as they came, with the frames of chunks; what is in them was received before."""
 
@@ -177,7 +191,8 @@ class IUpstreamHop(Interface):
         upstream: Address,
         method: bytes,
         target: bytes,
-        headers: Pairs,
+        headers: Forwarded,
+        more: Pairs,
         body: IBody,
         receiver: IAnswerReceiver,
     ) -> ICall:
@@ -185,6 +200,7 @@ class IUpstreamHop(Interface):
 
         :param target: path and query, as they go into the request line.
         :param headers: Host included; sent as they are.
+        :param more: headers of this request alone.
         """
 
     def close() -> Deferred[None]:

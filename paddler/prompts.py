@@ -6,20 +6,21 @@ mean equal beginnings. Hashed are the bytes as the client wrote them: the same c
 writes the same messages in the same way at every turn, and nobody else's cache is of use.
 
 Note [Where blocks end]. Where two prompts begin alike their blocks must end alike, however long
-either goes on; so that is told from what lies before alone. A block ends with a message where
-it has a share of all that there is so far, and within a long message after so many bytes. The
-share bounds the blocks: some 300 for a hundred megabytes.
+either goes on; so that is told from what lies before alone. A block ends with a message that is
+long, or where it has a share of all that there is so far, and within a long message after so many
+bytes. The share bounds the blocks: some 200 for a hundred megabytes.
+
+Note [Behind the last block]. Short questions behind one long prompt differ there only. So of what
+lies there each message's end has a hash too: it tells a chat that went on a little
+from another that begins alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import attrs
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-__all__ = ["Prompt", "PromptFields", "prompt_of", "session_of"]
+__all__ = ["WORTH_IT", "Prompt", "PromptFields", "prompt_of", "session_of"]
 
 Raw = msgspec.Raw
 _Field = msgspec.Raw | msgspec.UnsetType
@@ -31,11 +32,12 @@ WORTH_IT = 512
 LEAST = 64
 LEAST_INSIDE = 1024
 #: A block has at least one in so many of all bytes before it.
-SHARE = 32
+SHARE = 16
+#: Of what lies behind the last block of a text there are at most so many hashes.
+TAILS = 8
 
 
-@attrs.define(eq=False)
-class Prompt:
+class Prompt(msgspec.Struct, eq=False, gc=False):
     """How a prompt begins.
 
     :param chain: the hash of all up to the end of each block; the bytes behind the last are in
@@ -44,6 +46,7 @@ class Prompt:
     :param size: all its bytes.
     :param last: the bytes of its last message, which no server has seen; 0: it has none.
     :param session: the hash of what its client calls the session; None: it says nothing.
+    :param tails: the hash of all up to the end of each message behind the last block.
     """
 
     chain: list[int]
@@ -51,10 +54,11 @@ class Prompt:
     size: int
     last: int = 0
     session: int | None = None
+    tails: list[int] = []
 
 
 class PromptFields(msgspec.Struct):
-    """What a body's prompt may be in, undecoded."""
+    """What a body's prompt may be in, undecoded; messages may be told apart already."""
 
     model: _Field = _UNSET
     tools: _Field = _UNSET
@@ -106,61 +110,84 @@ def prompt_of(path: str, fields: PromptFields, session: bytes | None = None) -> 
     names = _FIELDS.get(path)
     if names is None:
         return None
-    seed = xxh3_64_intdigest(b"" if fields.model is _UNSET else fields.model)
+    digest = xxh3_64_intdigest
+    seed = digest(b"" if fields.model is _UNSET else fields.model)
     chain: list[int] = []
     ends: list[int] = []
+    tails: list[int] = []
     value, size, ended, last, step = seed, 0, 0, 0, LEAST_INSIDE
     for part in _parts(fields, names):
-        rest, last = part, len(part)
-        if last > step and _PICTURE in bytes(part):
-            # Of so many bytes become few tokens.
-            value = xxh3_64_intdigest(part, value)
-            rest, last = b"", min(last, PICTURE)
+        last = len(part)
+        if last <= step:
+            value = digest(part, value)
             size += last
-        # Within a long message blocks end too.
-        elif last > step:
+        elif _PICTURE in bytes(part):
+            # Of so many bytes become few tokens.
+            value = digest(part, value)
+            last = min(last, PICTURE)
+            size += last
+        else:
+            # Within a long message blocks end too.
             begin, view = 0, memoryview(part)
             while last - begin > step:
-                value = xxh3_64_intdigest(view[begin : begin + step], value)
+                value = digest(view[begin : begin + step], value)
                 begin += step
                 size += step
                 chain.append(value)
                 ends.append(size)
                 step = max(LEAST_INSIDE, size // SHARE)
-            rest, ended = view[begin:], size
-        value = xxh3_64_intdigest(rest, value)
-        size += len(rest)
-        if size - ended >= LEAST and size - ended >= size // SHARE:
-            ended = size
+            ended, tails, rest = size, [], view[begin:]
+            size += len(rest)
+            if isinstance(part, memoryview) and len(rest) < max(LEAST, size // SHARE):
+                # A text may go on, wherever it ends now.
+                each = max(LEAST, ended // SHARE // TAILS)
+                while len(rest) >= each:
+                    value = digest(rest[:each], value)
+                    rest = rest[each:]
+                    tails.append(value)
+                value = digest(rest, value)
+                continue
+            value = digest(rest, value)
+        if size - ended >= LEAST and ((size - ended) * SHARE >= size or last > step):
+            ended, tails = size, []
             chain.append(value)
             ends.append(size)
             step = max(LEAST_INSIDE, size // SHARE)
+        else:
+            tails.append(value)
     said = session or session_of(fields)
     if said is None and (size < WORTH_IT or not chain):
         return None
-    hashed = None if said is None else xxh3_64_intdigest(said, seed)
+    hashed = None if said is None else digest(said, seed)
     # The last part is new only where there were others before it.
-    return Prompt(chain, ends, size, last if last < size else 0, hashed)
+    return Prompt(chain, ends, size, last if last < size else 0, hashed, tails)
 
 
 def session_of(fields: PromptFields) -> bytes | None:
     """What a body calls its session."""
+    if fields.prompt_cache_key is _UNSET and fields.session_id is _UNSET:
+        return None
     for field in (fields.prompt_cache_key, fields.session_id):
         if field is not _UNSET and (said := bytes(field)) != b"null":
             return said.strip(b'"')
     return None
 
 
-def _parts(fields: PromptFields, names: tuple[str, ...]) -> Iterator[bytes | memoryview]:
-    """The messages and the texts, as they were written."""
+def _parts(fields: PromptFields, names: tuple[str, ...]) -> list[Raw | memoryview]:
+    """The messages, and the texts as views, as they were written."""
+    parts: list[Raw | memoryview] = []
     for name in names:
-        field: _Field = getattr(fields, name)
+        field: _Field | list[Raw] = getattr(fields, name)
         if field is _UNSET:
+            continue
+        if isinstance(field, list):
+            parts += field
             continue
         view = memoryview(field)
         opening = bytes(view[:64]).lstrip()
         if opening.startswith(b"[") and not opening[1:].lstrip()[:1].isdigit():
-            yield from _list_decoder.decode(field)
+            parts += _list_decoder.decode(field)
         elif opening != b"null":
             # Without the quote or bracket behind it, which is not there in a longer one.
-            yield view[:-1]
+            parts.append(view[:-1])
+    return parts

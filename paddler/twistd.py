@@ -17,6 +17,7 @@ from twisted.logger import ILogObserver
 from twisted.python import usage
 
 from paddler.foreground import has_terminal, on_signals
+from paddler.garbage import spare_the_start
 
 __all__ = ["WithLog", "masked", "prepare"]
 
@@ -39,6 +40,8 @@ class WithLog(Service):
 def prepare(options: usage.Options, reactor: Any, *, listens: bool) -> None:
     """Take the signals that twistd has for a service, and see that it can start as it is asked.
 
+    What has started by then is spared the search for garbage.
+
     :param options: the service's; twistd's own are their parent.
     :param listens: the service listens somewhere.
     :raises SystemExit: it can't; one line says why.
@@ -53,6 +56,7 @@ def prepare(options: usage.Options, reactor: Any, *, listens: bool) -> None:
         # twistd itself sets it only after the log's file was made.
         os.umask(umask)
     on_signals(reactor, reactor.stop, hangup_stops=not daemon and has_terminal())
+    spare_the_start(reactor)
 
 
 def masked(description: str, options: usage.Options) -> str:

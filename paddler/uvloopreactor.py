@@ -3,6 +3,10 @@
 Note [Read to the end]. Where bytes and a reset have come together, uvloop calls a reader once
 and never again; one that reads just those bytes, as Twisted's do, would not hear of the reset. So
 each connection is read until nothing is left.
+
+Note [None too early]. A timer of uvloop's counts whole milliseconds from the beginning of a turn
+of the loop, and so comes up to two too early. Twisted finds nothing due then, and sets it for the
+rest, which is no millisecond: the loop would turn dozens of times until it is.
 """
 
 from __future__ import annotations
@@ -24,10 +28,15 @@ TURNS = 64
 
 
 class UvloopReactor(AsyncioSelectorReactor):
-    """The asyncio reactor, reading as uvloop wants it."""
+    """The asyncio reactor, reading and waiting as uvloop wants it."""
+
+    def timeout(self) -> float | None:
+        """Seconds until a timed call is due, and a little more; see Note [None too early]."""
+        left: float | None = super().timeout()
+        return left and (int(left * 1000) + 2) / 1000
 
     def _readOrWrite(self, selectable: Any, read: bool) -> None:
-        """See the note above."""
+        """See Note [Read to the end]."""
         if not read or not isinstance(selectable, Connection):
             super()._readOrWrite(selectable, read)
             return

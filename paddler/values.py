@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+from functools import lru_cache
 from typing import Annotated, Literal
 
 import attrs
@@ -46,8 +47,7 @@ _Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=rf"^[^{_CONTRO
 _Host = Annotated[str, Meta(min_length=1, max_length=253, pattern=rf"^[^\s/@?#\[\]{_CONTROLS}]+\Z")]
 
 
-@attrs.frozen
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """Where a server is reached.
 
     :param host: a name or an IP address; names may have underscores.
@@ -138,6 +138,21 @@ class Report:
         """The models that it serves."""
         return self.model_details or tuple(map(Model, self.models))
 
+    def says_again(self, last: Report) -> bool:
+        """Whether another said the same, but for slots in use and the agent's version."""
+        return (
+            self.slots_total == last.slots_total
+            and self.n_ctx == last.n_ctx
+            and self.interval_s == last.interval_s
+            and self.sleeping == last.sleeping
+            and self.router == last.router
+            and self.issues == last.issues
+            and self.agent_name == last.agent_name
+            and self.models == last.models
+            and self.model_details == last.model_details
+            and self.external == last.external
+        )
+
     @classmethod
     def from_json(cls, text: bytes) -> Report:
         """Read a report; fields that are not known are ignored.
@@ -157,7 +172,7 @@ class Report:
         except msgspec.DecodeError as error:
             raise MalformedReport(f"a report is JSON: {error}") from None
         try:
-            report.external.host.encode("idna")  # as the resolver does, without good words for it
+            _see_name(report.external.host)
         except UnicodeError:
             problem = "the parts of a name have 1 to 63 characters"
             raise MalformedReport(f"external.host: {problem}") from None
@@ -166,6 +181,15 @@ class Report:
     def to_json(self) -> bytes:
         """The report as it goes over the wire."""
         return _encoder.encode(self)
+
+
+@lru_cache
+def _see_name(host: str) -> None:
+    """See that a host's name is one.
+
+    :raises UnicodeError: it is not.
+    """
+    host.encode("idna")  # as the resolver does, without good words for it
 
 
 _report_decoder = msgspec.json.Decoder(Report)

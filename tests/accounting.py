@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
+import msgspec
 
 from paddler.balancer.accounts import Finished
 
@@ -28,4 +28,4 @@ _ENDED = Finished(
 
 def ended(**fields: Any) -> Finished:
     """A request that was answered by an agent's server at once, but for these fields."""
-    return attrs.evolve(_ENDED, **fields)
+    return msgspec.structs.replace(_ENDED, **fields)

@@ -158,6 +158,31 @@ class KeptTests(ProxyCase):
         self.assertEqual(len(server.calls), 3)
         self.assertEqual(len(server.connections), 1)
 
+    async def test_same_head(self) -> None:
+        """Answers that differ in their bodies alone, one in pieces and one of two among them."""
+        server = await self.server()
+        head = b"HTTP/1.1 %b OK\r\nX-One: 1\r\nContent-Length: %d\r\n\r\n"
+        bodies = (b"a", b"bcd", b"", b"c" * 1000, b"d")
+
+        def answer(call: Call) -> None:
+            code = b"201" if call.body == b"d" else b"200"
+            text = head % (code, len(call.body)) + call.body
+            middle = len(text) // 2 if call.body == b"d" else len(text)
+            call.transport.write(text[:middle])
+            reactor.callLater(0.01, call.transport.write, text[middle:])
+
+        server.on_request = answer
+        for body in (*bodies, *bodies):
+            code, headers, got = await self.ask(post("/completion", body))
+            self.assertEqual((code, got), (201 if body == b"d" else 200, body))
+            self.assertEqual((headers["x-one"], headers["content-length"]), ("1", str(len(body))))
+            self.assertEqual(headers["x-paddler-agent"], "one")
+        self.assertEqual(len(server.connections), 1)
+        twice = head % (b"200", 1) + b"a"
+        server.on_request = lambda call: call.transport.write(twice + twice)
+        self.assertEqual((await self.ask(post("/completion")))[2], b"a")
+        await until(lambda: not server.connections)
+
     async def test_not_behind_a_stream(self) -> None:
         """A server closes behind a stream without saying so; nothing is asked there again."""
         server = await self.server()

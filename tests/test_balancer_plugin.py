@@ -84,6 +84,14 @@ class ServiceTests(TestCase):
             else:
                 self.fail("it still listens")
 
+    async def test_what_ticks(self) -> None:
+        """While nothing happens the history looks at the fleet, and that is all that is done."""
+        before = reactor.getDelayedCalls()
+        service = self.start()
+        ticking = [call for call in reactor.getDelayedCalls() if call not in before]
+        self.assertEqual(len(ticking), 1, ticking)
+        await service.stopService()
+
     async def test_taken_port(self) -> None:
         """A port that is taken ends the start with a line that names it and the option."""
         listening = reactor.listenTCP(self.public, Factory(), interface="127.0.0.1")

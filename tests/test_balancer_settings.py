@@ -27,8 +27,9 @@ DEFAULTS = BalancerSettings(
         rewrite_host=False,
         max_tries=2,
         patience=Patience(unreachable=2.0, timeout=60.0),
+        prompts=True,
     ),
-    policy=IdleSlots(),
+    policy=Prefix(fairness_bound=30.0, memory=64 * 2**20),
     buffer_size=1000,
     buffer_bytes=256 * 2**20,
     buffer_timeout=60.0,
@@ -64,11 +65,9 @@ class SettingsTests(SynchronousTestCase):
         self.assertEqual(parsed().settings(), DEFAULTS)
 
     def test_prefix(self) -> None:
-        """The policy that knows prompts has them read, and its own options."""
-        settings = parsed("--balancing=prefix").settings()
-        self.assertEqual((settings.policy, settings.ways.prompts), (Prefix(), True))
-        self.assertEqual(settings.policy, Prefix(fairness_bound=30.0, memory=64 * 2**20))
-        words = ("--balancing=prefix", "--fairness-bound=7s", "--prefix-memory=1KiB")
+        """The policy that knows prompts, which nobody need ask for, has its own options."""
+        self.assertEqual(parsed("--balancing=prefix").settings(), DEFAULTS)
+        words = ("--fairness-bound=7s", "--prefix-memory=1KiB")
         self.assertEqual(parsed(*words).settings().policy, Prefix(7.0, 1024))
 
     def test_each(self) -> None:
@@ -116,7 +115,10 @@ class SettingsTests(SynchronousTestCase):
             ("--statsd-enable=true", {"statsd": StatsdSettings("127.0.0.1", 8125, "paddler", 1.0)}),
             ("--access-log", {"access_log": True}),
             ("--log-format=json", {"log_json": True}),
-            ("--balancing=idle-slots", {}),
+            (
+                "--balancing=idle-slots",
+                {"policy": IdleSlots(), "ways": attrs.evolve(DEFAULTS.ways, prompts=False)},
+            ),
             ("--model-routing=strict", {"routing": "strict"}),
             ("--models=org/m:Q4, chat,chat", {"models": ("org/m:Q4", "chat")}),
         ):
@@ -165,13 +167,16 @@ class SettingsTests(SynchronousTestCase):
         for words, named in (
             (("--management-endpoint=unix:/p", "--management-port=1"), "--management-endpoint"),
             (("--reverseproxy-endpoint=unix:/p", "--reverseproxy-host=h"), "--reverseproxy-host"),
-            (("--balancing=best",), "idle-slots or prefix"),
+            (("--balancing=best",), "prefix or idle-slots"),
             (("--max-tries=0",), "--max-tries"),
             (("--max-request-body=300MiB",), "--request-buffer-bytes"),
             (("--request-buffer-bytes=1MiB",), "--max-request-body"),
             (("--statsd-prefix=a b",), "--statsd-prefix"),
             (("--statsd-prefix=a..b",), "--statsd-prefix"),
-            (("--fairness-bound=5s",), "--fairness-bound: means nothing"),
+            (
+                ("--fairness-bound=5s", "--balancing=idle-slots"),
+                "--fairness-bound: means nothing with --balancing=idle-slots",
+            ),
             (("--prefix-memory=1MiB", "--balancing=idle-slots"), "--prefix-memory: means nothing"),
             (("--balancing=prefix", "--fairness-bound=0"), "--fairness-bound"),
             (("--model-routing=loose",), "auto or strict or off"),

@@ -48,7 +48,7 @@ class StallTests(SynchronousTestCase):
                 self.paused += 1
 
         flow, body, connection = Flow(), MemoryBody(b""), cast(Any, Stalled())
-        request = FastRequest(connection, b"/", RequestHeaders(), body, b"", True)
+        request = FastRequest(connection, b"/", RequestHeaders(), b"1", body, b"", True)
         request.begin(Head(200, b"OK", [], 2), b"one", False, flow)
         self.assertEqual(flow.paused, 1)
 

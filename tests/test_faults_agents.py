@@ -72,7 +72,7 @@ class AgentsCase(FaultCase):
         """An agent's report, with whatever else it says."""
         told = Report(more.pop("name", agent), Address("127.0.0.1", server.port), 1.0, slots)
         headers = more.pop("headers", None)
-        body = json.dumps({**attrs.asdict(told), **more}).encode()
+        body = json.dumps({**json.loads(told.to_json()), **more}).encode()
         path = f"/api/v1/agent_status_update/{agent}"
         code, answer = await fetch(self.management_port, path, body, headers)
         self.assertEqual(code, 200, answer)

@@ -122,6 +122,31 @@ class ChainTests(SynchronousTestCase):
         body["messages"].append(last)
         self.assertEqual(self.known(body).last, len(json.dumps(last)))
 
+    def test_short_questions(self) -> None:
+        """Short questions behind one long prompt are told apart, and a chat that went on a little
+        is not taken for another.
+        """
+        system = "You are kind. " * 1000
+        one, other = (self.known(chat(system, word * 10)) for word in ("one ", "two "))
+        self.assertEqual(one.chain, other.chain)
+        self.assertNotEqual(one.tails, other.tails)
+        later = self.known(chat(system, "one " * 10, "yes " * 10, "why"))
+        self.assertEqual(later.chain, one.chain)
+        self.assertEqual(later.tails[: len(one.tails)], one.tails)
+        self.assertEqual(len(later.tails), 3)
+
+    def test_short_end_of_a_text(self) -> None:
+        """The same of a text, wherever it ends."""
+        text = "It was a dark night. " * 1000
+        one, other = (
+            self.known({"prompt": text + word * 25}, "/completion") for word in ("one ", "two ")
+        )
+        self.assertEqual(one.chain, other.chain)
+        self.assertNotEqual(one.tails, other.tails)
+        later = self.known({"prompt": text + "one " * 28}, "/completion")
+        self.assertEqual(later.tails[: len(one.tails)], one.tails)
+        self.assertGreater(len(one.tails), 0)
+
     def test_picture(self) -> None:
         """A picture counts as some text, and another picture is another prompt."""
         body = chat("system " * 90)

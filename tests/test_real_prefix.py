@@ -16,9 +16,6 @@ CHAT = "/v1/chat/completions"
 class ChatsTests(FleetCase):
     """Three servers with two slots each."""
 
-    async def start_balancer(self, *arguments: str) -> Any:
-        return await super().start_balancer("--balancing=prefix", *arguments)
-
     async def start_servers(self) -> list[RealLlama]:
         """They and their agents."""
         llamas = [await self.llama(slots=2) for _ in range(3)]

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+from random import Random
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.errors import NoSuchAgent
-from paddler.scheduling.lines import ANYTHING
+from paddler.scheduling.lines import ANYTHING, Waiter
+from paddler.scheduling.outcomes import NOTHING
 from paddler.scheduling.slots import LEFT_WITHOUT_SAMPLE
-from tests.scenes import Scene
+from paddler.values import Model
+from tests.scenes import Scene, report
 
-__all__ = ["AddressTests", "NameTests", "SilenceTests", "NoteTests", "HealthyTests"]
+__all__ = [
+    "AddressTests",
+    "HealthyTests",
+    "NameTests",
+    "NoteTests",
+    "RepeatedTests",
+    "SilenceTests",
+]
 
 
 class SilenceTests(SynchronousTestCase):
@@ -140,6 +153,84 @@ class SilenceTests(SynchronousTestCase):
             scene.hear("a")
             scene.wait(1)
         self.assertLess(len(scene.scheduler._fleet._agenda), 10)
+
+    def test_seldom_looked_at(self) -> None:
+        """Agents that report in turn are not looked at in turn: time is asked for them all."""
+        scene = Scene()
+        looks: list[float] = []
+        for _ in range(20):
+            for agent in "abcdefghij":
+                scene.hear(agent)
+                scene.now += 0.1
+                while (due := scene.scheduler.next_event) is not None and due <= scene.now:
+                    scene.took(scene.scheduler.pass_time(scene.now))
+                    looks.append(scene.now)
+        self.assertLess(len(looks), 10)
+        scene.wait(3.55)
+        self.assertEqual(
+            [note.agent for note in scene.notes if note.what == "stale"], [*"abcdefghij"]
+        )
+
+
+class RepeatedTests(SynchronousTestCase):
+    """Reports that say what the last one said, as nearly all do."""
+
+    def play(self, seed: int, exactly: bool) -> tuple[object, ...]:
+        """A random story of three agents; what is seen on its way, and what followed.
+
+        :param exactly: reports repeat each other; else what they tell of their model is always
+            other, and means nothing.
+        """
+        random, scene, seen = Random(seed), Scene(), []
+        running: list[Waiter] = []
+        told = cycle([(Model("m", meta={"n": 0 if exactly else n}),) for n in range(2)])
+        for _ in range(400):
+            step, agent = random.randrange(9), random.choice("abc")
+            if step < 5:
+                more: dict[str, Any] = {"sleeping": True} if not random.randrange(12) else {}
+                if not random.randrange(12):
+                    more["issues"] = (random.choice(("loading", "timeout", "unauthorized")),)
+                busy, age = random.choice((None, 0, 0, 1, 2)), random.choice((0.0, 0.4, 20.0))
+                scene.hear(agent, 2, busy, slots_age_s=age, model_details=next(told), **more)
+            elif step == 5:
+                running.append(scene.ask(random.choice((1, 2))))
+            elif running:
+                waiter = running.pop(random.randrange(len(running)))
+                if scene.has(waiter) is None:
+                    scene.cancel(waiter)
+                else:
+                    (scene.end, scene.abandon, scene.fail)[step - 6](waiter)
+            if not random.randrange(3):
+                scene.wait(random.choice((0.1, 1.0, 5.0)))
+            seen.append(scene.scheduler.agents())
+        return seen, [running.index(w) for w in scene.order if w in running], scene.notes
+
+    def test_as_any_other(self) -> None:
+        """What follows of them is what follows of any report."""
+        for seed in range(6):
+            self.assertEqual(self.play(seed, True), self.play(seed, False), seed)
+
+    def test_waiters(self) -> None:
+        """Slots that others have given back are granted."""
+        scene = Scene()
+        scene.hear("a", 2, busy=2)
+        waiter = scene.ask()
+        scene.wait(1)
+        scene.hear("a", 2, busy=2)
+        self.assertIsNone(scene.has(waiter))
+        scene.wait(1)
+        scene.hear("a", 2, busy=1)
+        self.assertEqual(scene.has(waiter), "a")
+
+    def test_nothing_follows(self) -> None:
+        """Nobody has to look at the clock for one that changes nothing."""
+        scene = Scene()
+        scene.hear("a", 2, busy=2)
+        told = report("a", 2, 2, slots_age_s=0.4)
+        scene.wait(1)
+        self.assertIs(scene.scheduler.report("a", told, scene.now), NOTHING)
+        self.assertEqual(scene.view().last_update, scene.now)
+        self.assertIsNot(scene.scheduler.report("a", report("a", 3), scene.now), NOTHING)
 
 
 class AddressTests(SynchronousTestCase):

@@ -17,13 +17,19 @@ from tests.scenes import new_upstream, report
 MUCH = 2**30
 #: Bytes of each block here, and tokens of it.
 BLOCK, TOKENS = 400, 100.0
+#: Bytes of what is too short for one, and tokens of it.
+SHORT, FEW = 40, 10.0
 
 
-def prompt(*blocks: str, last: int = BLOCK, session: int | None = None) -> Prompt:
-    """A prompt of these blocks."""
+def prompt(
+    *blocks: str, last: int = BLOCK, session: int | None = None, tails: tuple[str, ...] = ()
+) -> Prompt:
+    """A prompt of these blocks, and behind them of what is too short for one."""
     chain = [hash(blocks[: i + 1]) for i in range(len(blocks))]
     ends = [BLOCK * (i + 1) for i in range(len(blocks))]
-    return Prompt(chain, ends, BLOCK * len(blocks), last if len(blocks) > 1 else 0, session)
+    behind = [hash((blocks, tails[: i + 1])) for i in range(len(tails))]
+    size = BLOCK * len(blocks) + SHORT * len(tails)
+    return Prompt(chain, ends, size, last if len(blocks) > 1 else 0, session, behind)
 
 
 class HeadsCase(SynchronousTestCase):
@@ -126,6 +132,30 @@ class SharedTests(HeadsCase):
         seen = self.heads.see(prompt("s", "x"))
         self.assertEqual(self.heads.missing(seen, self.a), (TOKENS, 0.0))
         self.assertEqual(self.heads.missing(seen, self.c), (TOKENS, TOKENS))
+
+    def test_short_questions(self) -> None:
+        """One long prompt behind which others ask short questions is shared, too."""
+        for question in ("one", "two"):
+            self.assertEqual(self.shared("s", "t"), 0.0)
+            seen = self.heads.see(prompt("s", "t", tails=(question,)))
+            self.held = self.heads.sent(seen, self.a)
+        seen = self.heads.see(prompt("s", "t", tails=("three",)))
+        self.assertEqual(seen.shared, 2 * TOKENS)
+        self.assertEqual(self.heads.missing(seen, self.a), (FEW, 0.0))
+        self.assertEqual(self.heads.missing(seen, self.b), (FEW, 2 * TOKENS))
+
+    def test_one_chat_with_short_turns(self) -> None:
+        """What one chat goes on with is no other chat's, however short it is."""
+        said: tuple[str, ...] = ()
+        for turn in range(6):
+            said += (f"u{turn}", f"a{turn}")
+            seen = self.heads.see(prompt("s", "t", tails=said, last=SHORT))
+            self.assertEqual(seen.shared, 0.0)
+            self.held = self.heads.sent(seen, self.a)
+            assert self.held is not None
+            self.heads.answered(self.held, Facts(0, 200 + 20 * (turn + 1), 5))
+            again = self.heads.see(prompt("s", "t", tails=said, last=SHORT))
+            self.assertEqual(sum(self.heads.missing(again, self.a)), FEW)
 
     def test_one_chat(self) -> None:
         """A chat shares nothing with itself, also where something is said anew in it."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.errors import MalformedReport
-from paddler.values import Address, Report, agent_id_for
+from paddler.values import Address, Model, Report, agent_id_for
 from tests.commands import python
 
 GOOD = {
@@ -38,6 +39,31 @@ class ReportTests(SynchronousTestCase):
             slots_busy=2, slots_age_s=0.5, issues=["slots_disabled"], models=["a"], n_ctx=1
         )
         self.assertEqual(Report.from_json(report.to_json()), report)
+
+    def test_says_again(self) -> None:
+        """Whatever is another says more, but for the slots in use and the agent's version."""
+        report = self.read()
+        others: dict[str, object] = {
+            "agent_name": "b",
+            "external": Address("10.0.0.1", 8089),
+            "interval_s": 2.0,
+            "slots_total": 5,
+            "slots_busy": 1,
+            "slots_age_s": 0.5,
+            "n_ctx": 1,
+            "sleeping": True,
+            "issues": ("timeout",),
+            "models": ("a",),
+            "model_details": (Model("a", meta={"n": 1}),),
+            "router": True,
+            "version": "2",
+        }
+        self.assertEqual(set(others), {field.name for field in attrs.fields(Report)})
+        for name, value in others.items():
+            changed = attrs.evolve(report, **{name: value})  # type: ignore[arg-type]
+            same = name in ("slots_busy", "slots_age_s", "version")
+            self.assertEqual(changed.says_again(report), same, name)
+            self.assertTrue(attrs.evolve(changed).says_again(changed))
 
     def test_unknown_fields(self) -> None:
         """A newer agent may say more."""

@@ -84,6 +84,33 @@ class WeightTests(SynchronousTestCase):
             self.assertEqual(wishes("/v1/chat/completions", body)[0], Wishes(1, name))
 
 
+class PromptTests(SynchronousTestCase):
+    """The prompt in a body."""
+
+    def test_small(self) -> None:
+        """A small body has none that matters, but for the session that it names."""
+        for body, header, known in (
+            (b'{"messages":[{"content":"Hi"}]}', None, False),
+            (b'{"messages":[{"content":"Hi"}]}', b"s", True),
+            (b'{"messages":[{"content":"Hi"}],"session_id":"s"}', None, True),
+            (b'{"messages":[{"content":"%b"}]}' % (b"Hi " * 200), None, True),
+        ):
+            found, sent = wishes("/v1/chat/completions", body, True, header)
+            self.assertEqual((found.prompt is not None, sent), (known, body), body)
+
+    def test_odd_messages(self) -> None:
+        """Messages that are none keep nothing else from being read."""
+        for odd in (b'"text"', b"null", b"5", b'{"a":1}', b"[1,2]", b"[[]]"):
+            body = b'{"messages":%b,"n":2,"model":"m","x":"%b"}' % (odd, b"y" * 600)
+            found, _ = wishes("/v1/chat/completions", body, True)
+            self.assertEqual((found.weight, found.model, found.prompt), (2, "m", None), odd)
+
+    def test_nobody_asks(self) -> None:
+        """Where nobody asks for it there is none."""
+        body = b'{"messages":[{"content":"%b"}]}' % (b"Hi " * 200)
+        self.assertIsNone(wishes("/v1/chat/completions", body)[0].prompt)
+
+
 def form(*fields: tuple[str, bytes], ends: bool = True) -> bytes:
     """A form with these fields."""
     parts = [

@@ -8,6 +8,7 @@ comes and goes at any time. Nothing here knows what is done about it.
 from __future__ import annotations
 
 import attrs
+import msgspec
 from twisted.logger import Logger
 
 from paddler.agent.settings import AgentSettings, HostKeys
@@ -44,7 +45,7 @@ class Whereabouts:
         try:
             for name, key in self._host_keys.keys.items():
                 host = await self._metadata.host(key)
-                address = attrs.evolve(getattr(settings, name), host=host)
+                address = msgspec.structs.replace(getattr(settings, name), host=host)
                 settings = attrs.evolve(settings, **{name: address})
         except NoMetadata as error:
             self._has_trouble(error.problem)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 import attrs
+import msgspec
 
 from paddler.facts import Facts
 from paddler.scheduling.trust import Fault
@@ -19,8 +20,10 @@ Retry = Fault | Literal["context"]
 Phase = Literal["waiting", "prefill", "streaming"]
 
 
-@attrs.frozen
-class Finished:
+_STATUSES = {code: str(code) for code in (0, *range(100, 600))}
+
+
+class Finished(msgspec.Struct, frozen=True):
     """One request that has ended.
 
     :param request_id: the client's id for it, or ours.
@@ -57,7 +60,7 @@ class Finished:
         """The code in a word. A server may send any number; what is none of HTTP's is `other`,
         so that nobody has to count by more words than HTTP has.
         """
-        return str(self.code) if not self.code or 100 <= self.code < 600 else "other"
+        return _STATUSES.get(self.code, "other")
 
     @property
     def good(self) -> bool:
@@ -113,8 +116,7 @@ class Ledgers:
             ledger.retried(reason)
 
 
-@attrs.define(eq=False)
-class Account:
+class Account(msgspec.Struct, eq=False):
     """What is known of a request while it runs; times are the clock's seconds.
 
     The clock may be set back meanwhile; nothing has lasted less than no time for that.
@@ -151,7 +153,8 @@ class Account:
     def finished(self, now: float, *, client_left: bool) -> Finished:
         """All of it, now that it has ended."""
         left = self._phase() if client_left else None
-        self.waits_no_more(now)
+        if self.waiting_since is not None:
+            self.waits_no_more(now)
         first = self.first_byte_at
         return Finished(
             request_id=self.request_id,

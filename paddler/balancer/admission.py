@@ -170,7 +170,7 @@ class Admission(Readable):
 
         :param lease: the request's; None: it needs no slot.
         """
-        if lease is not None:
+        if lease is not None and self._scheduler.learns:
             self._scheduler.answers(lease, self._clock.seconds())
         if upstream.trust.suspect or upstream.error is not None:
             self._carry_out(self._scheduler.answered(upstream, self._clock.seconds()))
@@ -191,7 +191,9 @@ class Admission(Readable):
 
     def report(self, agent_id: str, report: Report) -> int:
         """An agent reports; tells how many slots of its llama-server are in use from here."""
-        self._carry_out(self._scheduler.report(agent_id, report, self._clock.seconds()))
+        outcome = self._scheduler.report(agent_id, report, self._clock.seconds())
+        if outcome is not NOTHING:
+            self._carry_out(outcome)
         return self._scheduler.in_use(agent_id)
 
     def leave(self, agent_id: str) -> None:

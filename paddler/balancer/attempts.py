@@ -8,9 +8,10 @@ the model is still loading, or that the prompt is too long for this server's con
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, Protocol
 
-import attrs
+import msgspec
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -19,6 +20,8 @@ from paddler.balancer.accounts import Account
 from paddler.balancer.answers import error_body, status_of
 from paddler.balancer.doubts import Watch
 from paddler.errors import PaddlerError, UpstreamFailed, UpstreamTruncated
+from paddler.facts import TAIL
+from paddler.headers import Forwarded, Pairs
 from paddler.interfaces import Head, IAnswerReceiver, IFlow
 from paddler.scheduling.slots import Upstream
 
@@ -26,6 +29,8 @@ __all__ = ["Attempt", "Owner"]
 
 #: Bytes of an error's body that are held; llama-server's have a few hundred.
 HELD = 8192
+#: The last pieces of an answer that are kept as they came, for what it says of itself at its end.
+PIECES = 8
 
 
 class Owner(Protocol):
@@ -49,8 +54,7 @@ class Owner(Protocol):
 
 
 @implementer(IAnswerReceiver, IFlow)
-@attrs.define(eq=False)
-class Attempt:
+class Attempt(msgspec.Struct, eq=False):
     """One sending of a request to one upstream.
 
     :param clock: the time.
@@ -59,7 +63,6 @@ class Attempt:
     :param account: kept of it.
     :param upstream: where it goes.
     :param takes_frames: chunks may come with their frames.
-    :param keeps: bytes of the answer's end that are kept, for what it says there.
     """
 
     _clock: IReactorTime
@@ -68,37 +71,41 @@ class Attempt:
     _account: Account
     upstream: Upstream
     takes_frames: bool
-    keeps: int = 0
-    #: The last bytes of the answer, so many or a few.
-    tail: bytes = attrs.field(default=b"", init=False)
-    watch: Watch | None = attrs.field(default=None, init=False)
+    watch: Watch | None = None
     #: The status of the answer.
-    code: int = attrs.field(default=0, init=False)
+    code: int = 0
     #: The client was sent something of the answer.
-    started: bool = attrs.field(default=False, init=False)
+    started: bool = False
     #: Tokens of a stream have come: llama-server notices at once when it is closed.
-    tokens_flowing: bool = attrs.field(default=False, init=False)
-    _call: Any = attrs.field(default=None, init=False)
-    _over: bool = attrs.field(default=False, init=False)
-    _began: float = attrs.field(default=0.0, init=False)
+    tokens_flowing: bool = False
+    _call: Any = None
+    _over: bool = False
+    _began: float = 0.0
     #: When the last bytes came, or the head.
-    _last_byte_at: float = attrs.field(default=0.0, init=False)
+    _last_byte_at: float = 0.0
     #: The client has enough for now: that nothing comes is our own doing.
-    _paused: bool = attrs.field(default=False, init=False)
-    _head: Any = attrs.field(default=None, init=False)
-    _held: bytes | None = attrs.field(default=None, init=False)
-    _frames: bytes = attrs.field(default=b"", init=False)
+    _paused: bool = False
+    _head: Any = None
+    _held: bytes | None = None
+    _frames: bytes = b""
+    #: The last pieces of the answer.
+    _last: Any = ()
+
+    @property
+    def tail(self) -> bytes:
+        """The last bytes of the answer, `TAIL` of them at most."""
+        return b"".join(self._last)[-TAIL:]
 
     @property
     def seconds(self) -> float:
         """How long it has been under way."""
         return self._clock.seconds() - self._began
 
-    def begin(self, hop: Any, target: bytes, headers: Any, body: Any) -> None:
+    def begin(self, hop: Any, target: bytes, headers: Forwarded, more: Pairs, body: Any) -> None:
         """Send the request; the rest is told to the owner."""
         self._began = self._clock.seconds()
         address = self.upstream.address
-        self._call = hop.send(address, self._request.method, target, headers, body, self)
+        self._call = hop.send(address, self._request.method, target, headers, more, body, self)
 
     def abort(self) -> None:
         """Close the connection; the owner hears no more."""
@@ -151,16 +158,34 @@ class Attempt:
                 return
         if not self.started:
             self._start()
-        if self.keeps:
-            self.tail = (self.tail + data if len(data) < self.keeps else data)[-self.keeps :]
-        if self._head.streams:
-            if not self.keeps:
-                self.tail = data[-4:] if len(data) >= 4 else (self.tail + data)[-4:]
-            if not self.tokens_flowing:
-                self.tokens_flowing = _has_tokens(data)
+        if not self._last:
+            self._last = deque(maxlen=PIECES)
+        self._last.append(data if len(data) <= TAIL else data[-TAIL:])
+        if not self.tokens_flowing and self._head.streams:
+            self.tokens_flowing = _has_tokens(data)
         self._account.sent += len(data)
         if not self.takes_frames:
             self._request.write(data)
+
+    def whole_received(self, head: Head, body: bytes) -> None:
+        """See `IAnswerReceiver`."""
+        if self._over or not 200 <= head.code < 400 or not body:
+            self.head_received(head)
+            if body:
+                self.data_received(body)
+            self.answer_ended(None)
+            return
+        self._over = True
+        self._head, self.code, self.takes_frames = head, head.code, False
+        self._last = (body,)
+        try:
+            self._start()
+            self._account.sent += len(body)
+            self._request.write(body)
+            self._request.finish()
+            self._owner.attempt_ended(self, None)
+        except Exception:  # our own, of which nobody else would hear
+            self.broke(Failure())
 
     def framed_received(self, data: bytes) -> None:
         """See `IAnswerReceiver`; frames with nothing in them yet are held as the head is."""

@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import IO, Any
 
 import attrs
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Cooperator
@@ -98,8 +99,7 @@ class Sending(FileBodyProducer):
 
 
 @implementer(IBody)
-@attrs.define(eq=False)
-class MemoryBody:
+class MemoryBody(msgspec.Struct, eq=False):
     """A body in memory."""
 
     _data: bytes

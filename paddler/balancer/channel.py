@@ -146,7 +146,9 @@ class Channel(HTTPChannel):
         code, more, body = error_answer(error)
         # While a head or a body comes twisted.web keeps the request line here.
         coming = hasattr(self, "_command")
-        its_id = RequestHeaders(pairs_of(self.requests[-1].requestHeaders) if coming else ()).its_id
+        its_id = RequestHeaders(
+            pairs_of(self.requests[-1].requestHeaders) if coming else ()
+        ).request_id()
         pairs = [(b"X-Request-Id", its_id), JSON, (b"Content-Length", b"%d" % len(body))]
         pairs += [(b"Connection", b"close"), *more]
         head = [b"HTTP/1.1 %d %b" % (code, HTTPStatus(code).phrase.encode())]

@@ -86,7 +86,7 @@ class Running:
         if there is None:
             there = self._attempts[attempt.upstream] = set()
         there.add(attempt)
-        if attempt.upstream.doubt is not None:
+        if attempt.upstream.report.issues and attempt.upstream.doubt is not None:
             self._watch(attempt)
 
     def discard(self, attempt: Watched) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import attrs
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Ending"]
 
 
-@attrs.define(eq=False)
-class Ending:
+class Ending(msgspec.Struct, eq=False):
     """A request, as far as its end goes.
 
     :param common: what all of them share.
@@ -31,19 +30,19 @@ class Ending:
     :param account: kept of it.
     """
 
-    _log = Logger()
+    _log: ClassVar = Logger()
 
     _common: Exchanges
     request: Any
     account: Account
     #: Its client has gone.
-    client_left: bool = attrs.field(default=False, init=False)
-    _waiting: Deferred[Lease] | None = attrs.field(default=None, init=False)
+    client_left: bool = False
+    _waiting: Deferred[Lease] | None = None
     #: The conversation that it belongs to, as its client calls it.
-    _conversation: bytes | None = attrs.field(default=None, init=False)
-    _lease: Lease | None = attrs.field(default=None, init=False)
-    _attempt: Attempt | None = attrs.field(default=None, init=False)
-    _over: bool = attrs.field(default=False, init=False)
+    _conversation: bytes | None = None
+    _lease: Lease | None = None
+    _attempt: Attempt | None = None
+    _over: bool = False
 
     def client_has_left(self) -> None:
         """Its client has gone: the work for it stops."""

@@ -13,19 +13,19 @@ few of them and no Deferred.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from paddler.balancer import requests
 from paddler.balancer.accounts import Retry
 from paddler.balancer.attempts import Attempt
 from paddler.balancer.conversations import asked_for, no_stream
 from paddler.balancer.ending import Ending
 from paddler.balancer.faults import context_exceeded, fault_in_answer, fault_of
-from paddler.balancer.requests import LOOKUP, Destination, Target, destination, named_in, target_of
+from paddler.balancer.requests import LOOKUP, SLOT_PATHS, Destination, Target, named_in
 from paddler.balancer.wishes import wishes_of
 from paddler.errors import (
     ContextExceeded,
@@ -35,7 +35,7 @@ from paddler.errors import (
     UpstreamFailed,
     UpstreamTruncated,
 )
-from paddler.facts import TAIL, facts_in
+from paddler.facts import facts_in
 from paddler.scheduling.lines import Waiter
 from paddler.scheduling.slots import Lease, Upstream
 from paddler.scheduling.trust import Fault
@@ -43,26 +43,30 @@ from paddler.scheduling.trust import Fault
 __all__ = ["Exchange"]
 
 
-@attrs.define(eq=False)
-class Exchange(Ending):
+class Exchange(Ending, eq=False):
     """One request and what becomes of it."""
 
-    _log = Logger()
+    _log: ClassVar = Logger()
 
-    _target: bytes = attrs.field(default=b"", init=False)
+    _target: bytes = b""
     #: What a request that needs no slot is for.
-    _model: str | None = attrs.field(default=None, init=False)
-    _body: Any = attrs.field(default=None, init=False)
-    _waiter: Waiter | None = attrs.field(default=None, init=False)
+    _model: str | None = None
+    _body: Any = None
+    _waiter: Waiter | None = None
     #: It is for one upstream and no other.
-    _sticks: bool = attrs.field(default=False, init=False)
-    _tries: int = attrs.field(default=0, init=False)
+    _sticks: bool = False
+    _tries: int = 0
 
     def begin(self) -> None:
         """Serve it."""
+        request = self.request
         try:
-            target = target_of(self.request.uri)
-            goes_to = destination(self.request.method, target.path, self._common.ways.doors)
+            known = SLOT_PATHS.get(request.uri) if request.method == b"POST" else None
+            if known is not None and not self._common.stopping:
+                self._begin_at(known, Destination.SLOT)
+                return
+            target = requests.target_of(request.uri)
+            goes_to = requests.destination(request.method, target.path, self._common.ways.doors)
             if self._common.stopping:
                 raise Stopping()
             if goes_to is Destination.SLOT or goes_to is Destination.ANY:
@@ -95,11 +99,12 @@ class Exchange(Ending):
             where = self._common.has_stream(self._conversation)
         self._waiter = waiter = admission.waiter(wishes.weight, wishes.model, where)
         waiter.prompt, waiter.request_id = wishes.prompt, self.account.request_id
-        self.account.waits(waiter.arrived_at)
-        lease = admission.at_once(waiter)
+        self._lease = lease = admission.at_once(waiter)
         if lease is not None:
-            self._granted(lease)
+            self.account.waited = 0.0
+            self._send(lease.upstream)
         else:
+            self.account.waits(waiter.arrived_at)
             self._wait(admission.acquire(waiter))
 
     def _begin_at_stream(self, target: Target) -> None:
@@ -160,10 +165,7 @@ class Exchange(Ending):
         request.let_go()
         account.agent = upstream.name
         account.tries += 1
-        keeps = TAIL if common.ways.prompts and self._lease is not None else 0
-        attempt = Attempt(
-            common.clock, self, request, account, upstream, request.takes_frames, keeps
-        )
+        attempt = Attempt(common.clock, self, request, account, upstream, request.takes_frames)
         self._attempt = attempt
         common.running.add(attempt)
         headers = request.headers.forwarded(
@@ -172,11 +174,12 @@ class Exchange(Ending):
             upstream.address,
             common.ways.rewrite_host,
         )
+        more = [(b"X-Request-Id", request.its_id)]
         if self._conversation is not None:
-            headers.append((b"X-Conversation-Id", self._conversation))
+            more.append((b"X-Conversation-Id", self._conversation))
             now = common.clock.seconds()
             common.conversations.goes_to(self._conversation, upstream.address, now)
-        attempt.begin(common.hop, self._target, headers, self._body)
+        attempt.begin(common.hop, self._target, headers, more, self._body)
 
     def answer_began(self, attempt: Attempt) -> None:
         """See `Owner`."""
@@ -191,9 +194,12 @@ class Exchange(Ending):
         self._common.running.discard(attempt)
         self._attempt = None
         if error is None:
-            if attempt.keeps and attempt.code == 200:
+            learns = self._common.ways.prompts and self._lease is not None
+            if learns and attempt.code == 200:
                 self.account.facts = facts_in(attempt.tail)
-            self._release(self.account.facts)
+            lease, self._lease = self._lease, None
+            if lease is not None:
+                self._common.admission.release(lease, self.account.facts)
             self._end()
         elif isinstance(error, UpstreamFailed):
             self._failed(attempt, fault_of(error), str(error), error)

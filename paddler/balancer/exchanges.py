@@ -84,7 +84,7 @@ class Exchanges:
         :param request: an `IClientRequest`.
         """
         account = Account(
-            request_id=request.headers.its_id.decode(),
+            request_id=request.its_id.decode(),
             method=request.method.decode("latin-1"),
             path=request.uri.partition(b"?")[0].decode("latin-1"),
             arrived_at=self.clock.seconds(),
@@ -100,7 +100,7 @@ class Exchanges:
         if finished.code or finished.left:
             self.ledger.finished(finished)
         self._under_way.discard(exchange)
-        if not self._under_way:
+        if self._idle and not self._under_way:
             self._tell_idle()
 
     def begin_stop(self) -> None:

@@ -28,6 +28,7 @@ LOOK_EVERY = 1.0
 #: one is.
 SHORTEST = 0.001
 GROWTH = 1.05
+_LOG_GROWTH = math.log(GROWTH)
 
 
 @attrs.frozen
@@ -71,7 +72,8 @@ class Durations:
 
     def add(self, seconds: float) -> None:
         """Take one in."""
-        step = max(0, round(math.log(max(seconds, SHORTEST) / SHORTEST, GROWTH)))
+        longer = seconds / SHORTEST
+        step = round(math.log(longer) / _LOG_GROWTH) if longer > 1.0 else 0
         self._counts[step] = self._counts.get(step, 0) + 1
         self._total += 1
 

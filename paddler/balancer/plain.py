@@ -83,6 +83,11 @@ class PlainRequest(Request):
         """See `IClientRequest`."""
         return RequestHeaders(pairs_of(self.requestHeaders))
 
+    @cached_property
+    def its_id(self) -> bytes:
+        """See `IClientRequest`."""
+        return self.headers.request_id()
+
     @property
     def body(self) -> FileBody:
         """See `IClientRequest`."""

@@ -28,7 +28,7 @@ class ProxyResource(Resource):
 
     def render(self, request: PlainRequest) -> int:
         """Serve one request; it is finished later."""
-        request.setHeader(REQUEST_ID, request.headers.its_id)
+        request.setHeader(REQUEST_ID, request.its_id)
         exchange = self._exchanges.new(request)
 
         def client_left(reason: Any) -> None:

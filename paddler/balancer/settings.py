@@ -76,8 +76,8 @@ class BalancerOptions(PaddlerOptions):
 
     command = "paddler balancer"
     purpose = (
-        "Take requests from clients, and send each to a llama-server with a free slot; until "
-        "there is one it waits, first come first served."
+        "Take requests from clients, and send each to a llama-server with a free slot, where its "
+        "prompt costs least; until there is one it waits."
     )
     table = TABLE
     sections = SECTIONS
@@ -100,7 +100,7 @@ class BalancerOptions(PaddlerOptions):
         for name in ("fairness-bound", "prefix-memory"):
             if name in self.given and self["balancing"] != "prefix":
                 raise usage.UsageError(
-                    f"{self.source(name)}: means nothing without --balancing=prefix"
+                    f"{self.source(name)}: means nothing with --balancing=idle-slots"
                 )
         self.read_secrets("management-token")
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["shortened", "without_list"]
+__all__ = ["SMALL", "shortened", "without_list"]
 
 #: Bytes below which a parser is quick enough by itself.
 SMALL = 16 * 1024

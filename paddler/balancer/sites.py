@@ -97,6 +97,12 @@ class ConnectionSite(Site):
         """What TLS may agree on; Twisted offers HTTP/2 as soon as somebody has installed h2."""
         return [b"http/1.1"]
 
+    def startFactory(self) -> None:
+        """Nothing is to be done: twisted.web would tell an access log the time, each second."""
+
+    def stopFactory(self) -> None:
+        """Nothing is to be undone."""
+
     def log(self, request: Request) -> None:
         """Write nothing."""
 

@@ -121,10 +121,10 @@ TABLE = (
     ),
     Option(
         "balancing",
-        choice("idle-slots", "prefix"),
-        "idle-slots",
-        "How a server is picked: the idlest, or where the prompt costs everybody least, by what "
-        "each has in its cache.",
+        choice("prefix", "idle-slots"),
+        "prefix",
+        "How a server is picked: where the prompt costs everybody least, by what each has in its "
+        "cache; or the one with most idle slots, whatever is asked.",
     ),
     Option(
         "fairness-bound",

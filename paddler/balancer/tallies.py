@@ -69,15 +69,16 @@ class Tallies:
 
     def finished(self, request: Finished) -> None:
         """See `Ledger`."""
-        key = request.status, request.agent or ""
+        agent = request.agent
+        key = request.status, agent or ""
         if key in self.requests:
             self.requests[key] += 1
         else:
             self._begin(key)
-        if request.facts is not None and request.agent is not None:
-            evaluated, cached = self.prompts.get(request.agent, (0, 0))
+        if request.facts is not None and agent is not None:
+            evaluated, cached = self.prompts.get(agent, (0, 0))
             facts = request.facts
-            self.prompts[request.agent] = (
+            self.prompts[agent] = (
                 evaluated + (facts.evaluated or 0),
                 cached + facts.cached,
             )
@@ -85,7 +86,7 @@ class Tallies:
             self.disconnects[request.left] += 1
         self.duration.observe(request.seconds)
         if request.waited is not None:
-            if request.agent is not None or request.code != 429:
+            if agent is not None or request.code != 429:
                 self.queue_wait.observe(request.waited)
             if request.first_byte is not None and request.good:
                 self.first_byte.observe(request.first_byte)

@@ -43,7 +43,7 @@ from paddler.errors import (
     UpstreamRefused,
     UpstreamTimedOut,
 )
-from paddler.headers import AnswerHeaders, Pairs, pairs_of
+from paddler.headers import AnswerHeaders, Forwarded, Pairs, pairs_of
 from paddler.interfaces import Head, ICall, IUpstreamHop
 from paddler.values import Address
 
@@ -100,7 +100,8 @@ class AgentHop:
         upstream: Address,
         method: bytes,
         target: bytes,
-        headers: Pairs,
+        headers: Forwarded,
+        more: Pairs,
         body: Any,
         receiver: Any,
     ) -> _Call:
@@ -111,7 +112,7 @@ class AgentHop:
         agent = Agent.usingEndpointFactory(self._reactor, line, pool)
         uri = upstream.scheme.encode() + b"://upstream.invalid" + target
         sent = Headers()
-        for name, value in headers:
+        for name, value in (*headers.pairs, *more):
             sent.addRawHeader(name, value)
         call.begin(agent, method, uri, sent)
         return call

@@ -12,9 +12,9 @@ import msgspec
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from paddler.balancer.bodies import BOM
-from paddler.balancer.shortening import shortened, without_list
+from paddler.balancer.shortening import SMALL, shortened, without_list
 from paddler.headers import SESSION, RequestHeaders
-from paddler.prompts import Prompt, PromptFields, prompt_of
+from paddler.prompts import WORTH_IT, Prompt, PromptFields, prompt_of, session_of
 
 __all__ = ["Wishes", "wishes", "wishes_of"]
 
@@ -60,7 +60,14 @@ class _Body(PromptFields):
     id_slot: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
+class _Chat(_Body):
+    """A chat's, its messages told apart."""
+
+    messages: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET  # type: ignore[assignment]
+
+
 _body_decoder = msgspec.json.Decoder(_Body)
+_chat_decoder = msgspec.json.Decoder(_Chat)
 _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _text_decoder = msgspec.json.Decoder(str)
@@ -80,10 +87,10 @@ def wishes(
     """
     try:
         text = body
-        if not prompts:  # for what is left out of a shorter one is the prompt
+        if not prompts and len(body) >= SMALL:  # for what is left out of it is the prompt
             short = None if path in _LISTS else without_list(body)
             text = short or shortened(body)
-        fields = _body_decoder.decode(text.removeprefix(BOM))
+        fields = _read(text.removeprefix(BOM), prompts)
         if text is not body and fields.model is not msgspec.UNSET and bytes(fields.model) == _CUT:
             # Names may be long, too.
             fields.model = _body_decoder.decode(body.removeprefix(BOM)).model
@@ -93,8 +100,20 @@ def wishes(
             body = msgspec.json.encode(rest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Wishes(), body
-    prompt = prompt_of(path, fields, session) if prompts else None
+    prompt = None
+    if prompts and (len(body) >= WORTH_IT or session or session_of(fields)):
+        prompt = prompt_of(path, fields, session)
     return Wishes(_weight(path, fields), _text(fields.model), prompt), body
+
+
+def _read(text: bytes, prompts: bool) -> _Body:
+    """The fields of a body; with `prompts` the messages are told apart where they can be."""
+    if prompts:
+        try:
+            return _chat_decoder.decode(text)
+        except msgspec.ValidationError:
+            pass  # messages that are none
+    return _body_decoder.decode(text)
 
 
 def wishes_of(
@@ -114,7 +133,9 @@ def wishes_of(
 
 def _weight(path: str, fields: _Body) -> int:
     if path in _CHATS or path in _COMPLETIONS:
-        answers = max(_number(fields.n), _number(fields.n_cmpl))
+        answers = 1
+        if fields.n is not msgspec.UNSET or fields.n_cmpl is not msgspec.UNSET:
+            answers = max(_number(fields.n), _number(fields.n_cmpl))
         return answers if path in _CHATS else answers * _prompts(fields.prompt)
     if path in _EMBEDDINGS:
         return max(_prompts(fields.input), _prompts(fields.content))
@@ -125,7 +146,7 @@ def _weight(path: str, fields: _Body) -> int:
 
 def _number(raw: msgspec.Raw | msgspec.UnsetType) -> int:
     """A count, which llama-server also takes as 2.0; 1 where it is none."""
-    found = _COUNT.fullmatch(b"" if raw is msgspec.UNSET else bytes(raw))
+    found = None if raw is msgspec.UNSET else _COUNT.fullmatch(bytes(raw))
     return max(1, int(found[1])) if found else 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+import msgspec
 
 from paddler.scheduling.slots import Upstream
 
@@ -16,16 +17,16 @@ OTHERS = 2
 _NODE, _HOLD = 310, 20
 
 
-@attrs.define(eq=False)
-class _Node:
+class _Node(msgspec.Struct, eq=False, gc=False):
     """The end of a block.
 
     :param holders: how many prompts of each upstream have it.
-    :param ways: how many different ways to go on from it have been seen.
+    :param ways: how many different ways to go on from it have been seen, up to their ends; so
+        that there are never more than from the block before.
     """
 
-    holders: dict[Upstream, int] = attrs.field(factory=dict)
-    ways: int = 0
+    holders: dict[Upstream, int]
+    ways: int
 
 
 @attrs.define(eq=False)
@@ -52,13 +53,34 @@ class Beginnings:
                 high = middle
         return low - 1
 
-    def depth(self, chain: list[int], upstream: Upstream) -> int:
-        """The last block that an upstream has; -1: there is none."""
+    def depth(self, chain: list[int], upstream: Upstream, deepest: int | None = None) -> int:
+        """The last block that an upstream has; -1: there is none.
+
+        :param deepest: what `deepest` said of the chain, for no more than that to be told.
+        """
         nodes, low, high = self._nodes, 0, len(chain)
+        if deepest is not None:
+            # Mostly it has as much as anybody, or nothing.
+            if deepest < 0 or (node := nodes.get(chain[0])) is None or upstream not in node.holders:
+                return -1
+            if (node := nodes.get(chain[deepest])) is not None and upstream in node.holders:
+                return deepest
+            low, high = 1, deepest
         while low < high:
             middle = (low + high) // 2
             node = nodes.get(chain[middle])
             if node is not None and upstream in node.holders:
+                low = middle + 1
+            else:
+                high = middle
+        return low - 1
+
+    def several(self, chain: list[int], deepest: int) -> int:
+        """The last block that more than one upstream has; -1: there is none."""
+        nodes, low, high = self._nodes, 0, deepest + 1
+        while low < high:
+            middle = (low + high) // 2
+            if len(nodes[chain[middle]].holders) > 1:
                 low = middle + 1
             else:
                 high = middle
@@ -69,30 +91,53 @@ class Beginnings:
 
         :param deepest: what `deepest` says of the chain.
         """
-        nodes = self._nodes
-        for depth in range(deepest, -1, -1):
+        nodes, low, high = self._nodes, 0, deepest + 1
+        while low < high:
+            middle = (low + high) // 2
             # Where it goes on as others do, it is one of the ways itself.
-            if nodes[chain[depth]].ways - (depth < deepest) >= OTHERS:
-                return depth
-        return -1
+            if nodes[chain[middle]].ways - (middle < deepest) >= OTHERS:
+                low = middle + 1
+            else:
+                high = middle
+        return low - 1
 
     def add(self, chain: list[int], upstream: Upstream, begin: int = 0) -> None:
         """An upstream has a prompt.
 
         :param begin: it has those before this block from another prompt, whose place this takes.
         """
-        nodes = self._nodes
-        above = nodes.get(chain[begin - 1]) if begin else None
-        for depth in range(begin, len(chain)):
+        nodes, last = self._nodes, len(chain) - 1
+        first = -1
+        for depth in range(begin, last + 1):
             node = nodes.get(chain[depth])
             if node is None:
-                node = nodes[chain[depth]] = _Node()
+                nodes[chain[depth]] = _Node({upstream: 1}, int(depth < last))
                 self.used += _NODE
-                if above is not None:
-                    above.ways += 1
-            node.holders[upstream] = node.holders.get(upstream, 0) + 1
-            above = node
-        self.used += _HOLD * (len(chain) - begin)
+                first = depth if first < 0 else first
+            else:
+                node.holders[upstream] = node.holders.get(upstream, 0) + 1
+        self.used += _HOLD * (last + 1 - begin)
+        if first > 0:
+            above = nodes[chain[first - 1]]
+            if above.ways:
+                self._another_way(chain, first)
+            else:
+                above.ways = 1
+
+    def differ(self, chain: list[int]) -> None:
+        """Two prompts end behind the last of these blocks, with something else there."""
+        last = self._nodes[chain[-1]]
+        last.ways = last.ways or 1
+        self._another_way(chain, len(chain))
+
+    def _another_way(self, chain: list[int], end: int) -> None:
+        """From the last block before `end` somebody went on as nobody had."""
+        nodes = self._nodes
+        for depth in range(end - 1, -1, -1):
+            node = nodes[chain[depth]]
+            if node.ways > OTHERS:
+                break  # as many as matter, from all those before it too
+            node.ways += 1
 
     def remove(self, chain: list[int], upstream: Upstream) -> None:
         """An upstream has a prompt no more."""

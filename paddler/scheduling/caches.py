@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import attrs
+import msgspec
 
+from paddler.prompts import Prompt
 from paddler.scheduling.slots import Upstream
 from paddler.values import Report
 
@@ -26,8 +28,6 @@ STEP, MORE_AT_THE_EDGE = 0.15, 0.25
 BY_CHANCE = 0.001
 #: The share that is gone by chance, at first and at least, and how much the newest counts.
 GONE, GONE_LEAST, OF_GONE = 0.1, 0.02, 0.03
-#: Prompts that are looked through for how old one is.
-LOOKED_THROUGH = 500
 
 
 def loses_cache(before: Report, report: Report) -> bool:
@@ -47,16 +47,16 @@ def loses_cache(before: Report, report: Report) -> bool:
     return any(old and new and old != new for old, new in pairs)
 
 
-@attrs.define(eq=False)
-class Held:
+class Held(msgspec.Struct, eq=False, gc=False):
     """A prompt that an upstream has evaluated, or is evaluating.
 
     :param size: its bytes.
     :param tokens: of the prompt; estimated until its answer says.
     :param shared: those that other chats begin with too.
     :param believed: tokens of its own that were believed to be there when it was sent.
-    :param age: tokens that were used there since it had last been.
+    :param at_edge: it had been among the oldest there, by half of all tokens.
     :param number: later ones have higher ones.
+    :param tail: the hash of all of it; 0: it ends with its last block.
     :ivar answered: tokens of its answer, which are kept with it.
     :ivar dropped: it is no longer believed to be there.
     """
@@ -68,15 +68,20 @@ class Held:
     tokens: float
     shared: float
     believed: float
-    age: float
+    at_edge: bool
     number: int
-    answered: float = attrs.field(default=0.0, init=False)
-    dropped: bool = attrs.field(default=False, init=False)
+    tail: int = 0
+    answered: float = 0.0
+    dropped: bool = False
 
     @property
     def kept(self) -> float:
         """All its tokens."""
         return self.tokens + self.answered
+
+    def goes_on_as(self, prompt: Prompt) -> bool:
+        """Whether a prompt that has all its blocks is the same chat, as far as can be told."""
+        return not self.tail or len(prompt.chain) > len(self.chain) or self.tail in prompt.tails
 
 
 @attrs.define(eq=False)
@@ -89,8 +94,11 @@ class Cache:
 
     tokens: float = attrs.field(default=0.0, init=False)
     room: float = attrs.field(default=TOKENS_KEPT, init=False)
-    #: By their last hashes, the least recently used first.
-    _held: OrderedDict[int, Held] = attrs.field(factory=OrderedDict, init=False)
+    #: By their last hashes, the least recently used first: those that were used last, of half of
+    #: the tokens that there is room for, and all others.
+    _young: OrderedDict[int, Held] = attrs.field(factory=OrderedDict, init=False)
+    _old: OrderedDict[int, Held] = attrs.field(factory=OrderedDict, init=False)
+    _young_tokens: float = attrs.field(default=0.0, init=False)
     _sessions: dict[int, Held] = attrs.field(factory=dict, init=False)
     #: The share of prompts that were gone, and how likely the last ones in a row were by chance.
     _gone: float = attrs.field(default=GONE, init=False)
@@ -98,55 +106,72 @@ class Cache:
     _first_gone: int = attrs.field(default=0, init=False)
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._young) + len(self._old)
 
     def ending(self, value: int) -> Held | None:
         """The prompt whose last hash this is."""
-        return self._held.get(value)
+        return self._young.get(value) or self._old.get(value)
 
-    def of_session(self, session: int | None) -> Held | None:
+    def of_session(self, session: int) -> Held | None:
         """The last prompt of a session."""
-        return None if session is None else self._sessions.get(session)
+        return self._sessions.get(session)
 
     def put(self, held: Held) -> None:
         """Add a prompt, the most recently used; none that ends alike is there."""
-        self._held[held.chain[-1]] = held
         if held.session is not None:
             self._sessions[held.session] = held
-        self.tokens += held.kept
+        self.tokens += held.tokens + held.answered
+        self._use(held)
 
-    def take_out(self, held: Held) -> None:
-        """A prompt is there no more, or another has taken its place."""
-        del self._held[held.chain[-1]]
+    def take_out(self, held: Held) -> bool:
+        """A prompt is there no more, or another has taken its place.
+
+        :returns: whether tokens of more than half the room were used since it was.
+        """
+        at_edge = self._lift(held)
         if held.session is not None and self._sessions.get(held.session) is held:
             del self._sessions[held.session]
-        self.tokens -= held.kept
+        self.tokens -= held.tokens + held.answered
         held.dropped = True
+        return at_edge
 
     def touch(self, held: Held, tokens: float, answered: float) -> None:
         """A prompt was used just now, and has so many tokens."""
-        self.tokens += tokens + answered - held.kept
+        self._lift(held)
+        self.tokens += tokens + answered - held.tokens - held.answered
         held.tokens, held.answered = tokens, answered
-        self._held.move_to_end(held.chain[-1])
-
-    def age(self, held: Held) -> float:
-        """The tokens that were used since a prompt was."""
-        age = 0.0
-        for count, newer in enumerate(reversed(self._held.values())):
-            if newer is held or count == LOOKED_THROUGH:
-                break
-            age += newer.kept
-        return age
+        self._use(held)
 
     def too_many(self) -> Held | None:
-        """A prompt for which there is no room; the last is let be."""
-        if self.tokens > self.room and len(self._held) > 1:
-            return next(iter(self._held.values()))
+        """The least recently used, where there are more tokens than room; the last is let be."""
+        if len(self) > 1:
+            return next(iter((self._old or self._young).values()))
         return None
 
     def all(self) -> list[Held]:
-        """All of them."""
-        return list(self._held.values())
+        """All of them, the least recently used first."""
+        return [*self._old.values(), *self._young.values()]
+
+    def _use(self, held: Held) -> None:
+        young = self._young
+        young[held.chain[-1]] = held
+        self._young_tokens += held.tokens + held.answered
+        # The oldest of the young is old when those behind it fill half the room.
+        while self._young_tokens > self.room / 2 and len(young) > 1:
+            end, oldest = next(iter(young.items()))
+            if self._young_tokens - oldest.kept <= self.room / 2:
+                break
+            del young[end]
+            self._young_tokens -= oldest.kept
+            self._old[end] = oldest
+
+    def _lift(self, held: Held) -> bool:
+        """Out of the order of use; tells whether it was among the old."""
+        if self._young.pop(held.chain[-1], None) is None:
+            del self._old[held.chain[-1]]
+            return True
+        self._young_tokens -= held.tokens + held.answered
+        return False
 
     def judge(self, held: Held, *, found: bool) -> list[Held]:
         """Learn from a prompt that was there, or was not, as it was believed to be.
@@ -154,7 +179,7 @@ class Cache:
         :returns: those that can't be there either.
         """
         gone = self._gone
-        if held.age > self.room / 2:
+        if held.at_edge:
             # As many may be gone there as elsewhere, and some more.
             expected = min(1.0, gone + MORE_AT_THE_EDGE)
             step = STEP * (expected if found else expected - 1)
@@ -170,4 +195,4 @@ class Cache:
         if self._chance > BY_CHANCE:
             return []
         self._chance = 1.0
-        return [old for old in self._held.values() if old.number < self._first_gone]
+        return [old for old in self.all() if old.number < self._first_gone]

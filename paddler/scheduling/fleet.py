@@ -23,6 +23,8 @@ __all__ = ["FORGET_AFTER", "Fleet"]
 FORGET_AFTER = 60.0
 #: Seconds for which an address must have been one agent's before its next owner is worth a line.
 TOLD_AGAIN_AFTER = 60.0
+#: Upstreams that are planned anew at a time.
+PLANNED_AHEAD = 64
 
 
 @attrs.define(eq=False)
@@ -77,6 +79,15 @@ class Fleet:
         some = awake or healthy or [u for u in serving if u.state == "quarantined"]
         return random.choice(some) if some else None
 
+    def hear_again(self, agent_id: str, report: Report, now: float) -> bool:
+        """Take a report in that says what its agent's last one said, if it is such a one."""
+        upstream = self._by_agent.get(agent_id)
+        if upstream is None or not upstream.repeats(report):
+            return False
+        if not upstream.hear_again(report, now):
+            self.index(upstream)
+        return True
+
     def hear(self, agent_id: str, report: Report, now: float) -> list[Note]:
         """Take a report in; a new agent joins, a known address keeps what is promised of it."""
         notes: list[Note] = []
@@ -116,7 +127,9 @@ class Fleet:
         elif report.agent_name != upstream.report.agent_name:
             self._names.discard(upstream.name)
             self._name(upstream, report.agent_name)
-        upstream.address = report.external
+        if upstream.address != report.external:
+            # Its letters' case may change.
+            upstream.address = report.external
         upstream.hear(report, now)
         self.kinds.put(upstream)
         if joins:
@@ -158,13 +171,7 @@ class Fleet:
 
     def plan(self, upstream: Upstream) -> None:
         """See to it that an upstream is looked at when time changes something of it."""
-        at = upstream.stale_at
-        if upstream.stale_since is not None:
-            at = upstream.stale_since + FORGET_AFTER
-        trust = upstream.trust
-        for until in (upstream.left_until, None if trust.on_trial else trust.until):
-            if until is not None:
-                at = min(at, until)
+        at = _changes_at(upstream)
         # A look that comes too early plans the next; so a report mostly changes nothing here.
         if upstream.looked_at_next is None or at < upstream.looked_at_next:
             upstream.looked_at_next = at
@@ -200,7 +207,21 @@ class Fleet:
                 continue
             self.plan(upstream)
             self.index(upstream)
+        self._plan_ahead()
         return notes, doubted
+
+    def _plan_ahead(self) -> None:
+        """Plan anew what would be looked at next and too early, in one go rather than one by one.
+
+        Some of it: all may be very many.
+        """
+        for _ in range(PLANNED_AHEAD):
+            at = self.next_event
+            if at is None or _changes_at(self._agenda[0][2]) <= at:
+                return
+            upstream = heapq.heappop(self._agenda)[2]
+            upstream.looked_at_next = None
+            self.plan(upstream)
 
     def _name(self, upstream: Upstream, wanted: str) -> None:
         """Give it a name that nobody else has."""
@@ -210,6 +231,18 @@ class Fleet:
             name = f"{wanted}#{next(numbers)}"
         self._names.add(name)
         upstream.name = name
+
+
+def _changes_at(upstream: Upstream) -> float:
+    """When time changes something of an upstream, if nothing else does before."""
+    at = upstream.stale_at
+    if upstream.stale_since is not None:
+        at = upstream.stale_since + FORGET_AFTER
+    trust = upstream.trust
+    for until in (upstream.left_until, None if trust.on_trial else trust.until):
+        if until is not None:
+            at = min(at, until)
+    return at
 
 
 def _key(address: Address) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection
 from random import Random
+from typing import ClassVar
 
 import attrs
 
@@ -46,6 +47,9 @@ class Granting:
     :param random: decides between equals.
     """
 
+    #: It wants to hear of answers.
+    learns: ClassVar[bool] = False
+
     _policy: Policy
     _random: Random
     _fleet: Fleet
@@ -67,7 +71,7 @@ class Granting:
             add(line, None)
         while tries:
             _, waiter, line, lighter_than = heapq.heappop(tries)
-            lease = self._lease(waiter, kept, now)
+            lease = self.grant_one(waiter, now, kept)
             if lease is not None:
                 self._queue.leave(waiter)
                 grants.append(Grant(waiter, lease))
@@ -87,9 +91,20 @@ class Granting:
         wanted = servers(need).kinds
         return any(kind in wanted for line in lines for kind in servers(line.need).kinds)
 
-    def grant_one(self, waiter: Waiter, now: float) -> Lease | None:
-        """A lease for a request while nobody else wants one; None: there is no room."""
-        return self._lease(waiter, (), now)
+    def grant_one(
+        self, waiter: Waiter, now: float, kept: Collection[Upstream] = ()
+    ) -> Lease | None:
+        """A lease for a request; None: there is no room.
+
+        :param kept: what is kept for others.
+        """
+        kinds = self._fleet.kinds
+        upstream = self._policy.choose(waiter, kinds.servers(waiter.need), kept, self._random)
+        if upstream is None:
+            return None
+        lease = upstream.take(waiter.weight, now)
+        kinds.index(upstream)
+        return lease
 
     # What matters to those that learn.
 
@@ -127,15 +142,6 @@ class Granting:
 
     def forget(self, upstream: Upstream) -> None:
         """An upstream is no more."""
-
-    def _lease(self, waiter: Waiter, kept: Collection[Upstream], now: float) -> Lease | None:
-        servers = self._fleet.kinds.servers(waiter.need)
-        upstream = self._policy.choose(waiter, servers, kept, self._random)
-        if upstream is None:
-            return None
-        lease = upstream.take(waiter.weight, now)
-        self._fleet.index(upstream)
-        return lease
 
     def _keep_for(self, line: Line, head: Waiter, kept: list[Upstream], now: float) -> None:
         """Keep an upstream for the head of a line, beside what is kept for others."""

@@ -8,6 +8,7 @@ put it right.
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
 
 import attrs
 
@@ -15,6 +16,7 @@ from paddler.facts import Facts
 from paddler.prompts import Prompt
 from paddler.scheduling.beginnings import Beginnings
 from paddler.scheduling.caches import TOKENS_KEPT, Cache, Held
+from paddler.scheduling.seen import Seen
 from paddler.scheduling.slots import Upstream
 
 __all__ = ["Heads", "Seen"]
@@ -23,33 +25,13 @@ __all__ = ["Heads", "Seen"]
 BYTES_PER_TOKEN = 4.0
 #: Holders of a beginning that are found at a time.
 HOLDERS = 8
+#: Holders of which each is asked for itself.
+FEW = 3
 #: Tokens from which a prompt that was gone says something, and one that was not says what a
 #: token is.
 TELLING = 200.0
 #: Bytes of this process's memory for a prompt, and for each of its blocks, as measured.
 _HELD, _BLOCK = 700, 20
-
-
-@attrs.define(eq=False)
-class Seen:
-    """What was known of a prompt when it came; tokens to evaluate are estimates.
-
-    :param tokens: all of it.
-    :param shared: those that other chats begin with too.
-    :param there: for each upstream that has some of it, the tokens it would have to evaluate
-        for this chat alone, and for others too.
-    :param elsewhere: the same for any other upstream.
-    :param whole: there are no others that have some of it.
-    :param generation: of the memory that it was seen in.
-    """
-
-    prompt: Prompt
-    tokens: float
-    shared: float
-    there: dict[Upstream, tuple[float, float]]
-    elsewhere: tuple[float, float]
-    whole: bool
-    generation: int
 
 
 @attrs.define(eq=False)
@@ -66,9 +48,9 @@ class Heads:
     bytes_per_token: float = attrs.field(default=BYTES_PER_TOKEN, init=False)
     _beginnings: Beginnings = attrs.field(factory=Beginnings, init=False)
     _caches: dict[Upstream, Cache] = attrs.field(factory=dict, init=False)
-    #: All prompts, the least recently used first, and their blocks.
+    #: All prompts, the least recently used first, and the bytes of memory for them.
     _all: OrderedDict[Held, None] = attrs.field(factory=OrderedDict, init=False)
-    _blocks: int = attrs.field(default=0, init=False)
+    _taken: int = attrs.field(default=0, init=False)
     _number: int = attrs.field(default=0, init=False)
     _said_bytes: float = attrs.field(default=0.0, init=False)
     _said_tokens: float = attrs.field(default=0.0, init=False)
@@ -76,23 +58,28 @@ class Heads:
     @property
     def used(self) -> int:
         """Bytes of memory that it takes, about."""
-        return self._beginnings.used + len(self._all) * _HELD + self._blocks * _BLOCK
+        return self._beginnings.used + self._taken
 
     # Questions.
 
-    def see(self, prompt: Prompt) -> Seen:
-        """Who has how much of a prompt."""
-        known, chain = self._beginnings, prompt.chain
+    def look(self, prompt: Prompt) -> Seen:
+        """What is known of a prompt; who has it is told when it is asked."""
+        known, chain, per_token = self._beginnings, prompt.chain, self.bytes_per_token
         deepest = known.deepest(chain)
         last = known.shared(chain, deepest)
-        tokens = prompt.size / self.bytes_per_token
-        shared = prompt.ends[last] / self.bytes_per_token if last >= 0 else 0.0
-        seen = Seen(prompt, tokens, shared, {}, (tokens - shared, shared), True, self.generation)
-        there = seen.there
+        tokens = prompt.size / per_token
+        shared = prompt.ends[last] / per_token if last >= 0 else 0.0
+        elsewhere = (tokens - shared, shared)
+        return Seen(prompt, tokens, shared, {}, elsewhere, False, self.generation, deepest)
+
+    def see(self, prompt: Prompt) -> Seen:
+        """Who has how much of a prompt."""
+        seen = self.look(prompt)
+        known, chain, there = self._beginnings, prompt.chain, seen.there
         if prompt.session is not None:
             for upstream in known.holders(prompt.session):
                 there[upstream] = self._missing(seen, upstream, known.depth(chain, upstream))
-        for depth in range(deepest, -1, -1):
+        for depth in range(seen.deepest, -1, -1):
             holders = known.holders(chain[depth])
             if len(holders) <= len(there):
                 continue
@@ -100,9 +87,9 @@ class Heads:
                 if upstream in there:
                     continue
                 if len(there) >= HOLDERS:
-                    seen.whole = False
                     return seen
                 there[upstream] = self._missing(seen, upstream, depth)
+        seen.whole = True
         return seen
 
     def missing(self, seen: Seen, upstream: Upstream) -> tuple[float, float]:
@@ -112,67 +99,118 @@ class Heads:
             return there
         if seen.whole:
             return seen.elsewhere
-        depth = self._beginnings.depth(seen.prompt.chain, upstream)
-        if depth < 0:
+        prompt = seen.prompt
+        depth = self._beginnings.depth(prompt.chain, upstream, seen.deepest)
+        if depth < 0 and prompt.session is None:
             return seen.elsewhere
         there = seen.there[upstream] = self._missing(seen, upstream, depth)
         return there
+
+    def only_holder(self, seen: Seen) -> Upstream | None:
+        """The one that has most of a prompt; None: nobody, several, or the session may be there."""
+        if seen.deepest < 0 or seen.prompt.session is not None:
+            return None
+        have = self._beginnings.holders(seen.prompt.chain[seen.deepest])
+        if len(have) != 1:
+            return None
+        (upstream,) = have
+        seen.there[upstream] = self._missing(seen, upstream, seen.deepest)
+        return upstream
+
+    def holders(self, seen: Seen) -> list[Upstream]:
+        """Those that have most of a prompt, or its session; not all, where there are many."""
+        known, prompt, deepest = self._beginnings, seen.prompt, seen.deepest
+        have = known.holders(prompt.chain[deepest]) if deepest >= 0 else {}
+        some = list(have if len(have) <= HOLDERS else islice(have, HOLDERS))
+        if prompt.session is not None:
+            some += (u for u in known.holders(prompt.session) if u not in have)
+        return some
+
+    def least_elsewhere(self, seen: Seen, upstream: Upstream) -> float:
+        """The least tokens that any other has to evaluate, where only this one has most of it."""
+        prompt = seen.prompt
+        depth = self._beginnings.several(prompt.chain, seen.deepest)
+        if depth < 0:
+            return seen.tokens
+        others = self._beginnings.holders(prompt.chain[depth])
+        if len(others) <= FEW:
+            least = seen.tokens
+            for other in others:
+                if other is not upstream:
+                    own, shared = self.missing(seen, other)
+                    least = min(least, own + shared)
+            return least
+        # What several begin with is no chat of one of them.
+        return (prompt.size - prompt.ends[depth]) / self.bytes_per_token
 
     def _missing(self, seen: Seen, upstream: Upstream, depth: int) -> tuple[float, float]:
         prompt, per_token, cache = seen.prompt, self.bytes_per_token, self._caches.get(upstream)
         if cache is None:
             return seen.elsewhere
-        end = prompt.ends[depth] if depth >= 0 else 0
+        end, held = 0, None
+        if depth >= 0:
+            end, held = prompt.ends[depth], cache.ending(prompt.chain[depth])
         missing = (prompt.size - end) / per_token
-        held = cache.ending(prompt.chain[depth]) if depth >= 0 else None
-        held = held or cache.of_session(prompt.session)
+        if prompt.session is not None and (held is None or not held.goes_on_as(prompt)):
+            held = cache.of_session(prompt.session)
+        elif held is not None and not held.goes_on_as(prompt):
+            held = None
         if held is not None and held.size <= prompt.size:
             # It is this chat's, and its answer is there too.
             beyond = (prompt.size - held.size) / per_token - held.answered
             missing = min(missing, max(beyond, prompt.last / per_token))
-        missing = max(1.0, missing)
-        shared = min(missing, max(0.0, seen.shared - end / per_token))
+        if missing < 1.0:
+            missing = 1.0
+        shared = seen.shared - end / per_token
+        if shared <= 0.0:
+            return missing, 0.0
+        shared = min(missing, shared)
         return missing - shared, shared
 
     # What happens.
 
     def sent(self, seen: Seen, upstream: Upstream) -> Held | None:
         """A prompt is sent to an upstream, which will have it; None: it is too short to matter."""
-        prompt, chain = seen.prompt, seen.prompt.chain
+        prompt, known, per_token = seen.prompt, self._beginnings, self.bytes_per_token
+        chain = prompt.chain
         if not chain:
             return None
         cache = self._caches.get(upstream)
         if cache is None:
             cache = self._caches[upstream] = Cache()
-        depth = self._beginnings.depth(chain, upstream)
-        own, _ = self._missing(seen, upstream, depth)
+        own, _ = self.missing(seen, upstream)
+        depth = known.depth(chain, upstream)
         before = cache.ending(chain[depth]) if depth >= 0 else None
-        tokens, age = prompt.size / self.bytes_per_token, 0.0
+        tokens, at_edge, begin = prompt.size / per_token, False, 0
         if before is not None:
             # The server goes on with it, and keeps what comes of that in its place.
-            age = cache.age(before)
-            tokens = before.tokens + max(0, prompt.size - before.size) / self.bytes_per_token
-            self._take_out(cache, before)
+            begin = depth + 1
+            tokens = before.tokens + max(0, prompt.size - before.size) / per_token
+            at_edge = self._take_out(cache, before)
+            if not before.goes_on_as(prompt):
+                known.differ(chain)
         self._number += 1
         # Of what others begin with too, nothing can be told.
         believed = max(0.0, tokens - seen.shared - own)
         held = Held(
-            upstream=upstream,
-            chain=chain,
-            session=prompt.session,
-            size=prompt.size,
-            tokens=tokens,
-            shared=seen.shared,
-            believed=believed,
-            age=age,
-            number=self._number,
+            upstream,
+            chain,
+            prompt.session,
+            prompt.size,
+            tokens,
+            seen.shared,
+            believed,
+            at_edge,
+            self._number,
+            prompt.tails[-1] if prompt.tails else 0,
         )
-        self._beginnings.add(chain, upstream, 0 if before is None else depth + 1)
+        if begin < len(chain):
+            known.add(chain, upstream, begin)
         if prompt.session is not None:
-            self._beginnings.add([prompt.session], upstream)
+            known.add([prompt.session], upstream)
         cache.put(held)
         self._all[held] = None
-        self._blocks += len(chain)
+        self._taken += _HELD + _BLOCK * len(chain)
         self._trim(cache)
         return held
 
@@ -218,21 +256,25 @@ class Heads:
         self._said_tokens = 0.98 * self._said_tokens + tokens
         self.bytes_per_token = min(20.0, max(0.5, self._said_bytes / self._said_tokens))
 
-    def _take_out(self, cache: Cache, held: Held) -> None:
-        """Out of its cache, what is known of its blocks left as it is."""
-        cache.take_out(held)
+    def _take_out(self, cache: Cache, held: Held) -> bool:
+        """Out of its cache, what is known of its blocks left as it is.
+
+        :returns: whether it was among the oldest there.
+        """
+        at_edge = cache.take_out(held)
         if held.session is not None:
             self._beginnings.remove([held.session], held.upstream)
         del self._all[held]
-        self._blocks -= len(held.chain)
+        self._taken -= _HELD + _BLOCK * len(held.chain)
+        return at_edge
 
     def _drop(self, cache: Cache, held: Held) -> None:
         self._take_out(cache, held)
         self._beginnings.remove(held.chain, held.upstream)
 
     def _trim(self, cache: Cache) -> None:
-        while (old := cache.too_many()) is not None:
+        while cache.tokens > cache.room and (old := cache.too_many()) is not None:
             self._drop(cache, old)
-        while self.used > self._limit and len(self._all) > 1:
+        while self._beginnings.used + self._taken > self._limit and len(self._all) > 1:
             oldest = next(iter(self._all))
             self._drop(self._caches[oldest.upstream], oldest)

@@ -42,7 +42,7 @@ class CountHistory:
 
     def put(self, count: int, now: float) -> None:
         """The number is `count` from `now` on."""
-        index = grain_of(now)
+        index = int(now / GRAIN)
         stretches = self._stretches
         if stretches:
             newest = stretches[-1]

@@ -19,41 +19,61 @@ __all__ = ["Idle", "IdleIndex", "JoinedIdle", "OneIdle"]
 class Idle(Protocol):
     """Upstreams that have idle slots."""
 
+    @property
+    def idlest(self) -> Sequence[Upstream]:
+        """The upstreams that have the most idle slots."""
+
     def levels(self) -> Iterator[tuple[int, Sequence[Upstream]]]:
         """Idle slots and the upstreams that have so many, most first."""
 
 
 @attrs.define(eq=False)
 class IdleIndex:
-    """Upstreams by their idle slots; one without any is not in it."""
+    """Upstreams by their idle slots; one without any is not in it.
 
+    :ivar most: the most idle slots that one upstream has.
+    :ivar idlest: the upstreams that have so many.
+    """
+
+    most: int = attrs.field(default=0, init=False)
+    idlest: Sequence[Upstream] = attrs.field(default=(), init=False)
+    #: A list that has become empty stays.
     _levels: dict[int, list[Upstream]] = attrs.field(factory=dict, init=False)
+    #: Of each its idle slots and its place in their list.
     _standing: dict[Upstream, tuple[int, int]] = attrs.field(factory=dict, init=False)
-    _most: int = attrs.field(default=0, init=False)
 
     def __len__(self) -> int:
         return len(self._standing)
 
-    @property
-    def most(self) -> int:
-        """The most idle slots that one upstream has."""
-        return self._most
-
     def put(self, upstream: Upstream, idle: int) -> None:
         """Note how many idle slots an upstream has now; 0 takes it out."""
-        old = self._standing.get(upstream)
-        if (old[0] if old else 0) == idle:
+        levels, standing = self._levels, self._standing
+        old = standing.get(upstream)
+        if old is not None:
+            before, place = old
+            if before == idle:
+                return
+            level = levels[before]
+            last = level.pop()
+            if last is not upstream:
+                level[place] = last
+                standing[last] = before, place
+        elif not idle:
             return
-        if old:
-            self._remove(upstream, *old)
         if idle:
-            level = self._levels.setdefault(idle, [])
-            self._standing[upstream] = (idle, len(level))
-            level.append(upstream)
-            self._most = max(self._most, idle)
+            others = levels.get(idle)
+            if others is None:
+                others = levels[idle] = []
+            standing[upstream] = idle, len(others)
+            others.append(upstream)
+            if idle > self.most:
+                self.most, self.idlest = idle, others
+        else:
+            del standing[upstream]
         # Last, so that it is one step where a slot of a large server is taken.
-        while self._most and self._most not in self._levels:
-            self._most -= 1
+        while self.most and not self.idlest:
+            self.most -= 1
+            self.idlest = levels.get(self.most, ())
 
     def level(self, idle: int) -> Sequence[Upstream]:
         """The upstreams that have so many idle slots."""
@@ -61,19 +81,10 @@ class IdleIndex:
 
     def levels(self) -> Iterator[tuple[int, Sequence[Upstream]]]:
         """See `Idle`."""
-        for idle in range(self._most, 0, -1):
-            if idle in self._levels:
-                yield idle, self._levels[idle]
-
-    def _remove(self, upstream: Upstream, idle: int, place: int) -> None:
-        level = self._levels[idle]
-        del self._standing[upstream]
-        last = level.pop()
-        if last is not upstream:
-            level[place] = last
-            self._standing[last] = (idle, place)
-        if not level:
-            del self._levels[idle]
+        for idle in range(self.most, 0, -1):
+            level = self._levels.get(idle)
+            if level:
+                yield idle, level
 
 
 @attrs.frozen(eq=False)
@@ -86,11 +97,15 @@ class OneIdle:
     _upstream: Upstream
     _counts: bool
 
+    @property
+    def idlest(self) -> Sequence[Upstream]:
+        """See `Idle`."""
+        return (self._upstream,) if self._counts and self._upstream.grantable else ()
+
     def levels(self) -> Iterator[tuple[int, Sequence[Upstream]]]:
         """See `Idle`."""
-        idle = self._upstream.grantable
-        if self._counts and idle:
-            yield idle, (self._upstream,)
+        for upstream in self.idlest:
+            yield upstream.grantable, (upstream,)
 
 
 @attrs.frozen(eq=False)
@@ -98,6 +113,11 @@ class JoinedIdle:
     """Several indexes as one."""
 
     _indexes: tuple[IdleIndex, ...]
+
+    @property
+    def idlest(self) -> Sequence[Upstream]:
+        """See `Idle`."""
+        return next((level for _, level in self.levels()), ())
 
     def levels(self) -> Iterator[tuple[int, Sequence[Upstream]]]:
         """See `Idle`."""

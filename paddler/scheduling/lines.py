@@ -13,6 +13,7 @@ from itertools import islice
 from typing import NamedTuple
 
 import attrs
+import msgspec
 
 from paddler.prompts import Prompt
 from paddler.scheduling.heads import Seen
@@ -39,8 +40,7 @@ class Need(NamedTuple):
 ANYTHING = Need()
 
 
-@attrs.define(eq=False)
-class Waiter:
+class Waiter(msgspec.Struct, eq=False):
     """A request that wants slots.
 
     :param weight: the slots it will occupy, at most what one upstream has.
@@ -60,17 +60,17 @@ class Waiter:
     need: Need = ANYTHING
     prompt: Prompt | None = None
     request_id: str = ""
-    place: int = attrs.field(default=-1, init=False)
-    seen: Seen | None = attrs.field(default=None, init=False)
-    counts_from: float = attrs.field(default=0.0, init=False)
-    counted_at: float = attrs.field(default=-math.inf, init=False)
-    passed_at: float | None = attrs.field(default=None, init=False)
+    place: int = -1
+    seen: Seen | None = None
+    counts_from: float = 0.0
+    counted_at: float = -math.inf
+    passed_at: float | None = None
     #: Which of its entries counts: a waiter may leave the line and come back.
-    entry: int = attrs.field(default=-1, init=False)
+    entry: int = -1
     #: It is in line for longer than one step.
-    stays: bool = attrs.field(default=False, init=False)
+    stays: bool = False
     #: The last count of those who stayed that it was in.
-    counted_in: int = attrs.field(default=-1, init=False)
+    counted_in: int = -1
 
     @property
     def waiting(self) -> bool:

@@ -41,5 +41,5 @@ class Outcome:
     refused: tuple[Refusal, ...] = ()
 
 
-#: Nothing follows.
+#: Nothing follows, and nothing is due earlier than before.
 NOTHING = Outcome()

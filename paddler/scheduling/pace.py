@@ -71,6 +71,11 @@ class Paces:
         """Tokens of a prompt in a second, where that is quickest; nobody is quicker."""
         return self._fastest or SPEED
 
+    @property
+    def unknown(self) -> float:
+        """The same of one of which nothing is known."""
+        return self._speeds.get(SPEED)
+
     def of(self, upstream: Upstream) -> Pace:
         """What is known of an upstream."""
         pace = self._paces.get(upstream)
@@ -80,7 +85,7 @@ class Paces:
 
     def speed(self, pace: Pace) -> float:
         """Tokens of a prompt in a second."""
-        return self._speeds.get(SPEED) if pace.speed is None else pace.speed
+        return self.unknown if pace.speed is None else pace.speed
 
     def hold(self, pace: Pace) -> float:
         """Seconds for which a request holds its slot."""
@@ -90,7 +95,8 @@ class Paces:
         """An upstream has so many tokens more to evaluate."""
         pace = self.of(upstream)
         pace.unanswered += 1
-        pace.until = max(pace.until, now) + tokens / self.speed(pace)
+        begins = pace.until if pace.until > now else now
+        pace.until = begins + tokens / (pace.speed or self.unknown)
 
     def answers(self, upstream: Upstream, now: float) -> None:
         """A prompt that was sent has been evaluated, or nobody waits for it any more."""
@@ -103,9 +109,10 @@ class Paces:
     def ended(self, upstream: Upstream, seconds: float) -> None:
         """A request has held its slot for so long."""
         pace = self.of(upstream)
-        before = pace.hold
-        pace.hold = self.hold(pace) + OF_HOLD * (max(0.001, seconds) - self.hold(pace))
-        self._holds.change(before, pace.hold)
+        known = pace.hold
+        before = self._holds.get(HOLD) if known is None else known
+        pace.hold = before + OF_HOLD * (max(0.001, seconds) - before)
+        self._holds.change(known, pace.hold)
 
     def learn(self, upstream: Upstream, facts: Facts) -> None:
         """An answer says how fast it was, and what was cached."""

@@ -1,6 +1,7 @@
 """Which of the upstreams with room a request goes to.
 
-A policy is a value that chooses; it changes nothing.
+A policy is a value that chooses; it changes nothing. One that has to remember is only said
+here, and is `paddler.scheduling.toll`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from paddler.scheduling.lines import Waiter
 from paddler.scheduling.serving import Servers
 from paddler.scheduling.slots import Upstream
 
-__all__ = ["IdleSlots", "Policy"]
+__all__ = ["IdleSlots", "Policy", "Prefix"]
 
 
 class Policy(Protocol):
@@ -44,9 +45,25 @@ class IdleSlots:
     ) -> Upstream | None:
         """See `Policy`."""
         weight = waiter.weight
+        if weight == 1 and not avoid:
+            # What most ask for.
+            most = servers.awake.idlest or servers.asleep.idlest
+            return most[int(random.random() * len(most))] if most else None
         return _most_idle(weight, servers.awake, avoid, random) or _most_idle(
             weight, servers.asleep, avoid, random
         )
+
+
+@attrs.frozen
+class Prefix:
+    """The policy: the server where the prompt costs everybody least.
+
+    :param fairness_bound: seconds for which a request may be passed over.
+    :param memory: the most bytes for what is known of prompts.
+    """
+
+    fairness_bound: float = 30.0
+    memory: int = 64 * 2**20
 
 
 def _most_idle(

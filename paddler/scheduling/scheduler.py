@@ -51,6 +51,8 @@ class Scheduler(Observed):
     _waiting_limit: int
     _missed_allowed: int
     _quarantine: float = 10.0
+    #: Answers that begin are news to it.
+    learns: bool = attrs.field(default=False, init=False)
     _routing: Routing = attrs.field(factory=Routing)
     _errors: FastErrors = attrs.field(factory=FastErrors, init=False)
 
@@ -58,11 +60,14 @@ class Scheduler(Observed):
         self._fleet = Fleet(self._missed_allowed, self._quarantine)
         self._granting = granting_by(self._policy, self._random, self._fleet, self._queue)
         self._fleet.on_forgotten = self._granting.forget
+        self.learns = self._granting.learns
 
     # Agents.
 
     def report(self, agent_id: str, report: Report, now: float) -> Outcome:
         """An agent reports; a new one joins."""
+        if self._fleet.hear_again(agent_id, report, now):
+            return self._outcome(now)
         before = self._fleet.at(report.external)
         doubt = None if before is None else before.doubt
         if before is not None:
@@ -73,11 +78,9 @@ class Scheduler(Observed):
         if kinds.version != version:
             self._routing.heard(report, now)
             refused = self._routing.judge(self._queue, kinds, now)
-        outcome = self._outcome(now, notes)
         doubted = (before,) if before is not None and before.doubt != doubt else ()
-        if refused or doubted:
-            return attrs.evolve(outcome, refused=refused, doubted=doubted)
-        return outcome
+        # Never `NOTHING` itself: something may be due earlier than before.
+        return attrs.evolve(self._outcome(now, notes), refused=refused, doubted=doubted)
 
     def leave(self, agent_id: str, now: float) -> Outcome:
         """An agent says goodbye: forgotten at once; its running answers finish.
@@ -145,7 +148,7 @@ class Scheduler(Observed):
 
         The same as `request` would give it, at a fraction of the cost.
         """
-        if len(self._queue) and self._granting.others_want(waiter.need):
+        if self._queue.size and self._granting.others_want(waiter.need):
             return None
         lease = self._granting.grant_one(waiter, now)
         if lease is not None:
@@ -175,7 +178,8 @@ class Scheduler(Observed):
         """
         held, mean = now - lease.granted_at, self._mean_hold
         self._mean_hold = held if mean is None else 0.95 * mean + 0.05 * held
-        self._granting.served(lease, now, facts)
+        if self.learns:
+            self._granting.served(lease, now, facts)
         return self._end(lease, now, client_left=False)
 
     def fault(
@@ -274,18 +278,21 @@ class Scheduler(Observed):
             raise ValueError("this lease was given back before")
         upstream = lease.upstream
         upstream.give_back(lease, now, client_left=client_left)
-        self._granting.ended(lease, now)
+        if self.learns:
+            self._granting.ended(lease, now)
         if upstream.forgotten:
             self._fleet.drop_if_over(upstream)
         else:
             if client_left or notes is not None:
                 self._fleet.plan(upstream)
-            self._fleet.index(upstream)
+            self._fleet.kinds.index(upstream)
+        if not notes and not self._queue.size:
+            return NOTHING
         return self._outcome(now, notes)
 
     def _outcome(self, now: float, notes: list[Note] | None = None) -> Outcome:
         """Grant all that fits now that something has changed."""
-        if not notes and not len(self._queue):
+        if not notes and not self._queue.size:
             return NOTHING
-        grants = self._granting.grant_all(now) if len(self._queue) else ()
+        grants = self._granting.grant_all(now) if self._queue.size else ()
         return Outcome(tuple(grants), tuple(notes or ()))

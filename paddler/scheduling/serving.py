@@ -76,6 +76,8 @@ class Servers:
             self.asleep = JoinedIdle(tuple(kind.asleep for kind in self.kinds))
 
     def __len__(self) -> int:
+        if len(self.kinds) == 1:
+            return len(self.kinds[0].upstreams)
         return sum(len(kind.upstreams) for kind in self.kinds)
 
     @property
@@ -90,7 +92,10 @@ class Servers:
 
     def have(self, upstream: Upstream) -> bool:
         """Whether an upstream is one of them."""
-        return any(upstream in kind.upstreams for kind in self.kinds)
+        kinds = self.kinds
+        if len(kinds) == 1:
+            return upstream in kinds[0].upstreams
+        return any(upstream in kind.upstreams for kind in kinds)
 
     @property
     def upstreams(self) -> Iterator[Upstream]:
@@ -204,10 +209,12 @@ class Kinds:
     def index(self, upstream: Upstream) -> None:
         """Keep the indexes of idle slots true after a change."""
         kind, idle = self._kind_of[upstream], upstream.grantable
+        if not (upstream.report.sleeping or kind.asleep.most):
+            kind.awake.put(upstream, idle)
+            return
         awake, asleep = (0, idle) if upstream.report.sleeping else (idle, 0)
         kind.awake.put(upstream, awake)
-        if asleep or len(kind.asleep):
-            kind.asleep.put(upstream, asleep)
+        kind.asleep.put(upstream, asleep)
 
     def serve(self, upstream: Upstream, need: Need) -> bool:
         """Whether an upstream can serve a need."""

@@ -10,6 +10,7 @@ import math
 from typing import Literal
 
 import attrs
+import msgspec
 
 from paddler.scheduling.history import SPAN, CountHistory, grain_of
 from paddler.scheduling.trust import Trust
@@ -29,8 +30,7 @@ SLACK = 0.25
 LEFT_WITHOUT_SAMPLE = 30.0
 
 
-@attrs.define(eq=False)
-class Lease:
+class Lease(msgspec.Struct, eq=False):
     """Slots of one upstream promised to one request.
 
     :param upstream: whose slots.
@@ -42,7 +42,7 @@ class Lease:
     upstream: Upstream
     slots: int
     granted_at: float
-    ended: bool = attrs.field(default=False, init=False)
+    ended: bool = False
 
 
 @attrs.frozen(eq=False)
@@ -155,7 +155,8 @@ class Upstream:
             self.stale_since is None and trust.until is None and trust.waits_for_report is None
         ):
             # Nothing is wrong with it, as mostly; this is asked at each step of each request.
-            return self.free
+            free = report.slots_total - self.in_flight - self.foreign_busy
+            return free if free > 0 and not self._left else self.free
         state = self.state
         if state in ("ready", "sleeping"):
             return self.free
@@ -180,7 +181,7 @@ class Upstream:
 
     def take(self, weight: int, now: float) -> Lease:
         """Promise slots to a request; the caller has seen that they are free."""
-        lease = Lease(self, self.cost(weight), now)
+        lease = Lease(self, min(weight, self.report.slots_total), now)
         if self.trust.on_trial:
             self.trust.trial = lease
         self.in_flight += lease.slots
@@ -201,19 +202,37 @@ class Upstream:
         if client_left:
             self._left.append(ClientLeft(lease.slots, now))
 
+    def repeats(self, report: Report) -> bool:
+        """Whether all is well and a report says so again, as nearly all do."""
+        return (
+            not (report.issues or report.sleeping or self._left or self.trust.waits_for_report)
+            and self.stale_since is None
+            and report.says_again(self.report)
+        )
+
+    def hear_again(self, report: Report, now: float) -> bool:
+        """Take in a report that repeats the last one; tells whether others hold as many slots."""
+        before = self.foreign_busy
+        self._take_in(report, now)
+        return self.foreign_busy == before
+
     def hear(self, report: Report, now: float) -> None:
         """Take a report in."""
-        self.report = report
-        self.last_update = now
         self.stale_since = None
         self.forgotten = False
-        if self.total and BLOCKING_ISSUES.isdisjoint(report.issues):
+        if report.slots_total and BLOCKING_ISSUES.isdisjoint(report.issues):
             self.trust.reported_well()
         self.issues_since = {issue: self.issues_since.get(issue, now) for issue in report.issues}
         if report.sleeping:
             # The model of one that works is not unloaded; the agent looked within an interval.
             looked = now - report.interval_s - SLACK
             self._left = [left for left in self._left if left.closed_at >= looked]
+        self._take_in(report, now)
+
+    def _take_in(self, report: Report, now: float) -> None:
+        """See from its sample whose slots are busy."""
+        self.report = report
+        self.last_update = now
         if report.slots_busy is None or report.slots_age_s > SPAN:
             # Nothing is known of others, and a lease is as seen as it can get.
             self.foreign_busy = 0
@@ -227,6 +246,9 @@ class Upstream:
         """Tell what of `busy` is not ours: work for clients that left, then other clients."""
         own = self._counts.most_between(sampled_at - SLACK, sampled_at + SLACK)
         beyond = max(0, busy - own)
+        if not self._left:
+            self.foreign_busy = beyond
+            return
         # Younger ones were in our own count within the slack: this sample can't judge them.
         judged = grain_of(sampled_at - SLACK)
         old = [left for left in self._left if grain_of(left.closed_at) < judged]
@@ -236,6 +258,8 @@ class Upstream:
 
     def _show(self, busy: int, sampled_at: float) -> None:
         """Count the leases that a sample has shown as promised no more, oldest first."""
+        if not self._unseen:
+            return
         seen = busy - (self.in_flight - self.promised)
         for lease in list(self._unseen):
             if lease.granted_at > sampled_at or lease.slots > seen:

@@ -14,7 +14,7 @@ from paddler.scheduling.pace import Paces
 from paddler.scheduling.serving import Servers
 from paddler.scheduling.slots import Upstream
 
-__all__ = ["UNKNOWN", "Costs", "Price", "Round", "Stand"]
+__all__ = ["FEW", "IDLEST", "UNKNOWN", "Costs", "Price", "Round", "Stand"]
 
 #: Upstreams of which each is looked at once; of more, only the idlest.
 FEW, IDLEST = 16, 8
@@ -87,27 +87,6 @@ class Round:
     def look(self, servers: Servers) -> None:
         """Look at these upstreams: only then `room` says how much they have."""
         self._candidates_of(servers)
-
-    def clearly_best(self, weight: int, seen: Seen, servers: Servers) -> Stand | None:
-        """An upstream that has so much of a prompt that nowhere else it could cost less.
-
-        Found without a look at the others; None: there is no such one.
-        """
-        if not seen.there or not seen.whole:
-            return None
-        upstream = min(seen.there, key=lambda upstream: sum(seen.there[upstream]))
-        free = upstream.grantable
-        if not servers.have(upstream) or not free or free < upstream.cost(weight):
-            return None
-        stand = self._stand(upstream, free, 0.0)
-        own, shared = seen.there[upstream]
-        cost = ((1 + stand.busy) * own + shared) / stand.speed + stand.back
-        others = [sum(seen.there[other]) for other in seen.there if other is not upstream]
-        least = min(others, default=sum(seen.elsewhere))
-        if cost * self._paces.fastest >= least:
-            return None
-        self.costs = cost, least / self._paces.fastest, None
-        return stand
 
     def prices(
         self, seen: Seen | None, servers: Servers, heads: Heads, waiting: int

@@ -18,10 +18,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from random import Random
+from typing import ClassVar
 
-import attrs
+import msgspec
 
 from paddler.facts import Facts
+from paddler.scheduling.alone import choose
 from paddler.scheduling.caches import Held, loses_cache
 from paddler.scheduling.decisions import KEPT, Decision, why
 from paddler.scheduling.fleet import Fleet
@@ -30,7 +32,7 @@ from paddler.scheduling.heads import Heads, Seen
 from paddler.scheduling.lines import Line, Waiter
 from paddler.scheduling.outcomes import Grant
 from paddler.scheduling.pace import Pace, Paces
-from paddler.scheduling.policies import IdleSlots, Policy
+from paddler.scheduling.policies import IdleSlots, Policy, Prefix
 from paddler.scheduling.slots import Lease, Upstream
 from paddler.scheduling.standing import UNKNOWN, Costs, Price, Round, Stand
 from paddler.scheduling.waiting import WaitingQueue
@@ -44,20 +46,7 @@ WINDOW = 32
 COUNTED = 0.5
 
 
-@attrs.frozen
-class Prefix:
-    """The policy: the server where the prompt costs everybody least.
-
-    :param fairness_bound: seconds for which a request may be passed over.
-    :param memory: the most bytes for what is known of prompts.
-    """
-
-    fairness_bound: float = 30.0
-    memory: int = 64 * 2**20
-
-
-@attrs.define(eq=False)
-class _Running:
+class _Running(msgspec.Struct, eq=False, gc=False):
     """A prompt that was sent.
 
     :param answers: something of its answer has come.
@@ -80,6 +69,8 @@ class Toll(Granting):
 
     :param settings: of the policy.
     """
+
+    learns: ClassVar[bool] = True
 
     def __init__(self, settings: Prefix, random: Random, fleet: Fleet, queue: WaitingQueue) -> None:
         super().__init__(IdleSlots(), random, fleet, queue)
@@ -106,20 +97,31 @@ class Toll(Granting):
         """See `Granting`: when somebody has been passed over for too long, with a slot free."""
         return self._due if len(self._queue) else None
 
-    def grant_one(self, waiter: Waiter, now: float) -> Lease | None:
+    def grant_one(
+        self, waiter: Waiter, now: float, kept: Collection[Upstream] = ()
+    ) -> Lease | None:
         """See `Granting`; None also where it had better wait."""
-        seen = self._seen(waiter)
-        if seen is None:
-            return super().grant_one(waiter, now)
-        round_ = Round(now, self.paces, self._random)
+        prompt = waiter.prompt
+        if prompt is None:
+            lease = super().grant_one(waiter, now, kept)
+            if lease is not None:
+                self._granted.append((waiter, None, lease.upstream, 0.0, now, False, UNKNOWN))
+            return lease
         servers = self._fleet.kinds.servers(waiter.need)
-        stand = round_.clearly_best(waiter.weight, seen, servers)
-        if stand is None:
-            prices = round_.prices(seen, servers, self.heads, 0)
-            stand = round_.cheapest(waiter.weight, prices)
+        if waiter.weight == 1:
+            seen = self.heads.look(prompt)
+            best, waits, costs = choose(seen, self.heads, self.paces, servers, self._random, now)
+            if waits:
+                return None
+            if best is not None:
+                return self._give(waiter, seen, best, now, costs)
+        seen = waiter.seen = self.heads.see(prompt)
+        round_ = Round(now, self.paces, self._random)
+        prices = round_.prices(seen, servers, self.heads, 0)
+        stand = round_.cheapest(waiter.weight, prices)
         if stand is None or not stand.has_room(waiter.weight):
             return None
-        return self._take(waiter, stand, round_, now)
+        return self._give(waiter, seen, stand.upstream, now, round_.costs)
 
     def grant_all(self, now: float) -> list[Grant]:
         """See `Granting`."""
@@ -214,27 +216,36 @@ class Toll(Granting):
     def _take(
         self, waiter: Waiter, stand: Stand, round_: Round, now: float, *, fair: bool = False
     ) -> Lease:
-        """Give a request its slots.
+        """Give one who waits its slots.
 
         :param fair: it is its turn, wherever a slot is free.
         """
-        upstream = stand.upstream
-        lease = upstream.take(waiter.weight, now)
-        self._fleet.index(upstream)
-        seen, missing = self._seen(waiter), 0.0
-        if seen is not None:
-            missing = sum(self.heads.missing(seen, upstream))
-            self.paces.sent(upstream, missing, now)
-            self._running[lease] = _Running(self.heads.sent(seen, upstream))
-            waiter.seen = None
-        self._granted.append((waiter, seen, upstream, missing, now, fair, round_.costs))
+        seen = self._seen(waiter)
+        lease = self._give(waiter, seen, stand.upstream, now, round_.costs, fair=fair)
         round_.took(stand)
         return lease
 
-    def _lease(self, waiter: Waiter, kept: Collection[Upstream], now: float) -> Lease | None:
-        lease = super()._lease(waiter, kept, now)
-        if lease is not None:
-            self._granted.append((waiter, None, lease.upstream, 0.0, now, False, UNKNOWN))
+    def _give(
+        self,
+        waiter: Waiter,
+        seen: Seen | None,
+        upstream: Upstream,
+        now: float,
+        costs: Costs,
+        *,
+        fair: bool = False,
+    ) -> Lease:
+        """Give a request its slots, and note what its server will have."""
+        lease = upstream.take(waiter.weight, now)
+        self._fleet.index(upstream)
+        missing = 0.0
+        if seen is not None:
+            own, shared = self.heads.missing(seen, upstream)
+            missing = own + shared
+            self.paces.sent(upstream, missing, now)
+            self._running[lease] = _Running(self.heads.sent(seen, upstream))
+            waiter.seen = None
+        self._granted.append((waiter, seen, upstream, missing, now, fair, costs))
         return lease
 
     # What is told.

@@ -50,14 +50,11 @@ class Trust:
     on_trial: bool = attrs.field(default=False, init=False)
     #: What that request was granted, while it is under way and has no answer.
     trial: object = attrs.field(default=None, init=False)
+    #: Something is held against it, which a good answer would clear.
+    suspect: bool = attrs.field(default=False, init=False)
     _in_a_row: int = attrs.field(default=0, init=False)
     _last_cause: object = attrs.field(default=None, init=False)
     _quarantines: int = attrs.field(default=0, init=False)
-
-    @property
-    def suspect(self) -> bool:
-        """Something is held against it, which a good answer would clear."""
-        return bool(self._in_a_row or self._quarantines)
 
     def fault(self, kind: Fault, cause: object, now: float, *, alone: bool) -> None:
         """It failed a request.
@@ -79,10 +76,12 @@ class Trust:
         another = waited is None and (cause is None or cause != self._last_cause)
         if self.on_trial or kind == "error" or another:
             self._in_a_row += 1
+            self.suspect = True
             self._last_cause = cause
         if self.on_trial or self._in_a_row >= FAULTS_IN_A_ROW:
             longer = 1 if alone else min(LONGEST, 2**self._quarantines)
             self._quarantines += 1
+            self.suspect = True
             self._in_a_row = 0
             self.on_trial = False
             self.until = now + longer * self._length
@@ -91,6 +90,7 @@ class Trust:
     def answered(self) -> None:
         """It answered a request as it should: all is forgiven."""
         self._in_a_row = self._quarantines = 0
+        self.suspect = False
         self._last_cause = None
         self.until = self.trial = None
         self.on_trial = False

@@ -18,14 +18,15 @@ class WaitingQueue:
 
     _lines: dict[Need, Line] = attrs.field(factory=dict, init=False)
     _numbers: count[int] = attrs.field(factory=count, init=False)
-    _size: int = attrs.field(default=0, init=False)
+    #: How many wait.
+    size: int = attrs.field(default=0, init=False)
     #: How many waiters have ever stayed in line; one that is served at once does not.
     ever_stayed: int = attrs.field(default=0, init=False)
     _count: int = attrs.field(default=0, init=False)
     _stayed: int = attrs.field(default=0, init=False)
 
     def __len__(self) -> int:
-        return self._size
+        return self.size
 
     @property
     def lines(self) -> Collection[Line]:
@@ -45,14 +46,14 @@ class WaitingQueue:
         if line is None:
             line = self._lines[waiter.need] = Line(waiter.need)
         line.put(waiter)
-        self._size += 1
+        self.size += 1
 
     def leave(self, waiter: Waiter) -> None:
         """Take a waiter out of line; nothing happens when it is not there."""
         if not waiter.waiting:
             return
         waiter.entry = -1
-        self._size -= 1
+        self.size -= 1
         if waiter.stays:
             waiter.stays, waiter.counted_in = False, self._count
         line = self._lines[waiter.need]
@@ -75,7 +76,7 @@ class WaitingQueue:
 
     def count_stayed(self) -> int:
         """How many were in line at any time since this was last asked, each of them once."""
-        stayed, self._stayed = self._stayed, self._size
+        stayed, self._stayed = self._stayed, self.size
         self._count += 1
         return stayed
 

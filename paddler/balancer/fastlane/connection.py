@@ -140,7 +140,8 @@ class FastConnection(asyncio.Protocol):
             return False
         site.bodies.used += size
         body, self._ahead = data[end : end + size], data[end + size :]
-        self._heads.pass_body(body)
+        if self._heads.parses:
+            self._heads.pass_body(body)
         if len(body) < size:
             self._pieces, self._missing, self._waits_since = [body], size - len(body), None
         else:
@@ -152,15 +153,17 @@ class FastConnection(asyncio.Protocol):
         self._ahead = self._ahead[self._missing :]
         self._missing -= len(piece)
         self._pieces.append(piece)
-        self._heads.pass_body(piece)
+        if self._heads.parses:
+            self._heads.pass_body(piece)
         self._waits_since = None
         if not self._missing:
             body, self._pieces = b"".join(self._pieces), []
             self._serve(body)
 
     def _serve(self, body: bytes) -> None:
-        uri, headers, keeps = self._heads.uri, self._heads.headers, self._heads.keeps
-        request = FastRequest(self, uri, headers, MemoryBody(body), self._host, keeps)
+        heads, held = self._heads, MemoryBody(body)
+        uri, headers, its_id = heads.uri, heads.headers, heads.headers.request_id()
+        request = FastRequest(self, uri, headers, its_id, held, self._host, heads.keeps, len(body))
         self._request, self._exchange = request, self._server.new(request)
         self._exchange.begin()
 

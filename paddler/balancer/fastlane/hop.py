@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 import attrs
+import msgspec
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import DNSLookupError
@@ -30,7 +31,7 @@ from paddler.errors import (
     UpstreamRefused,
     UpstreamTimedOut,
 )
-from paddler.headers import Pairs
+from paddler.headers import Forwarded, Pairs
 from paddler.interfaces import ICall, IUpstreamHop
 from paddler.values import Address
 
@@ -70,18 +71,27 @@ class FastHop:
         upstream: Address,
         method: bytes,
         target: bytes,
-        headers: Pairs,
+        headers: Forwarded,
+        more: Pairs,
         body: Any,
         receiver: Any,
     ) -> Any:
         """See `IUpstreamHop`."""
         if upstream.scheme != "http" or method != b"POST" or not isinstance(body, MemoryBody):
-            return self._other.send(upstream, method, target, headers, body, receiver)
+            return self._other.send(upstream, method, target, headers, more, body, receiver)
         data = body.read()
-        parts = [b"%b %b HTTP/1.1" % (method, target), *map(b": ".join, headers)]
-        parts.append(b"Content-Length: %d\r\n\r\n%b" % (len(data), data))
-        call = _Call(self, upstream, b"\r\n".join(parts), receiver)
-        call.begin()
+        text = headers.text
+        for pair in more:
+            text += b"%b: %b\r\n" % pair
+        request = b"POST %b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n%b"
+        call = _Call(self, upstream, request % (target, text, len(data), data), receiver)
+        now = self.loop.time()
+        line = self.take(upstream, now)
+        if line is not None:
+            call.line = line
+            line.serve(call, now, again=True)
+        else:
+            call.dial()
         return call
 
     async def addresses(self, upstream: Address) -> list[str]:
@@ -97,12 +107,15 @@ class FastHop:
         ).asFuture(self.loop)
         return await looking
 
-    def take(self, upstream: Address) -> Line | None:
-        """A connection that is there already."""
+    def take(self, upstream: Address, now: float) -> Line | None:
+        """A connection that is there already.
+
+        :param now: the loop's time.
+        """
         idle = self._idle.get(upstream)
         while idle:
             line = idle.pop()
-            if self.loop.time() - line.idle_since < IDLE and line.usable:
+            if now - line.idle_since < IDLE and not line.transport.is_closing():
                 return line
             line.close()
         return None
@@ -137,43 +150,37 @@ class FastHop:
 
 
 @implementer(ICall)
-@attrs.define(eq=False)
-class _Call:
+class _Call(msgspec.Struct, eq=False):
     """A request on its way: over a line that was kept, or over one that is to be made."""
 
     _hop: FastHop
     upstream: Address
     request: bytes
     receiver: Any
-    _line: Line | None = attrs.field(default=None, init=False)
-    _dialing: asyncio.Task[None] | None = attrs.field(default=None, init=False)
+    line: Line | None = None
+    _dialing: asyncio.Task[None] | None = None
     #: It was sent over a line that was kept, and is sent once more.
-    _again: bool = attrs.field(default=False, init=False)
-    aborted: bool = attrs.field(default=False, init=False)
+    _again: bool = False
+    aborted: bool = False
 
     @property
     def in_frame(self) -> bool:
         """See `ICall`."""
-        return self._line is not None and self._line.in_frame
+        return self.line is not None and self.line.in_frame
 
-    def begin(self) -> None:
-        """Send it."""
-        line = self._hop.take(self.upstream)
-        if line is not None:
-            self._line = line
-            line.serve(self, again=True)
-        else:
-            self._dialing = self._hop.loop.create_task(self._dial())
+    def dial(self) -> None:
+        """Send it over a line of its own."""
+        self._dialing = self._hop.loop.create_task(self._dial())
 
     def found_closed(self) -> None:
         """The line that was kept had been closed: send it over one of its own."""
-        self._line, self._again = None, True
-        self._dialing = self._hop.loop.create_task(self._dial())
+        self.line, self._again = None, True
+        self.dial()
 
     def connected(self, line: Line) -> None:
         """There is a line of its own."""
-        self._line = line
-        line.serve(self, again=False)
+        self.line = line
+        line.serve(self, self._hop.loop.time(), again=False)
 
     def ended(self, *, parted: bool) -> Any:
         """Its answer has ended; the receiver has still to hear how.
@@ -182,26 +189,26 @@ class _Call:
         """
         receiver, self.receiver = self.receiver, None
         if parted:
-            self._line = None
+            self.line = None
         return receiver
 
     def pause(self) -> None:
         """See `IFlow`."""
-        if self._line is not None:
-            self._line.pause()
+        if self.line is not None:
+            self.line.pause()
 
     def resume(self) -> None:
         """See `IFlow`."""
-        if self._line is not None:
-            self._line.resume()
+        if self.line is not None:
+            self.line.resume()
 
     def abort(self) -> None:
         """See `ICall`."""
         self.aborted = True
         if self._dialing is not None:
             self._dialing.cancel()
-        if self._line is not None:
-            self._line.abort()
+        if self.line is not None:
+            self.line.abort()
 
     async def _dial(self) -> None:
         """Connect; what comes of that is told by the line, or here where there is none."""
@@ -209,10 +216,10 @@ class _Call:
             error = await self._connect()
         except Exception as bug:  # its own, of which nobody else would hear
             error = None
-            if self._line is None and not self.aborted:
+            if self.line is None and not self.aborted:
                 self.receiver.broke(Failure(bug))
         self._dialing = None
-        if error is None or self._line is not None or self.aborted:
+        if error is None or self.line is not None or self.aborted:
             return
         if self._again and isinstance(error, UpstreamRefused):
             # It may have died of this very request.
@@ -227,7 +234,7 @@ class _Call:
                 with suppress(OSError, asyncio.TimeoutError):
                     await asyncio.wait_for(self._connection(host), PATIENCE)
                     return None
-                if self._line is not None:
+                if self.line is not None:
                     return None
             await asyncio.wait_for(self._connection(last), hop.connect_timeout)
         except asyncio.TimeoutError:

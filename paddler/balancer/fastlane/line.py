@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from httptools import HttpParserCallbackError, HttpParserError, HttpResponseParser
 from twisted.python.failure import Failure
 
+from paddler.balancer.fastlane.known import Known
 from paddler.dialing import keep_alive
 from paddler.errors import UpstreamFailed
 from paddler.headers import AnswerHeaders
@@ -44,17 +45,21 @@ class Line(asyncio.Protocol):
     def __init__(self, hop: FastHop, upstream: Address, call: Any) -> None:
         self.upstream = upstream
         self._hop = hop
-        self._transport: Any = None
+        self.transport: Any = None
         self._parser = HttpResponseParser(self)
         self._call: Any = call
         self._served_at = 0.0
         #: It served a request before, so llama-server may have closed it by now.
         self._again = False
+        #: The last head of a whole answer behind which it was kept, and what it said.
+        self._known: Known | None = None
+        self._known_head: Any = None
         self._fresh()
 
     def _fresh(self) -> None:
         """Nothing has come of the next answer."""
         self._start: bytes | None = b""
+        self._head: Any = None
         self._headers: list[tuple[bytes, bytes]] = []
         self._phrase = b""
         self._interims = 0
@@ -63,47 +68,43 @@ class Line(asyncio.Protocol):
         self._framed = self._delimited = self._whole = self._more = False
         self._keeps = self._may_keep = self._paused = False
 
-    @property
-    def usable(self) -> bool:
-        """It can be asked something."""
-        return not (self._paused or self._transport.is_closing())
-
     # What its hop and a call want of it.
 
-    def serve(self, call: Any, *, again: bool) -> None:
+    def serve(self, call: Any, now: float, *, again: bool) -> None:
         """Send a request; `call.receiver` hears of the answer.
 
+        :param now: the loop's time.
         :param again: it has served before.
         """
-        self._call, self._again, self._served_at = call, again, self._hop.loop.time()
-        self._hop.outbox.put(self._transport, call.request)
+        self._call, self._again, self._served_at = call, again, now
+        self._hop.outbox.put(self.transport, call.request)
 
     def pause(self) -> None:
         """Read nothing for now."""
         self._paused = True
-        if not self._transport.is_closing():
-            self._transport.pause_reading()
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
 
     def resume(self) -> None:
         """Read on."""
         self._paused = False
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def abort(self) -> None:
         """Cut it; its call hears no more."""
         self._call = None
-        self._transport.abort()
+        self.transport.abort()
 
     def close(self) -> None:
         """Close it, idle as it is."""
-        self._transport.close()
+        self.transport.close()
 
     # From asyncio.
 
     def connection_made(self, transport: Any) -> None:
         """It is here."""
-        self._transport = transport
+        self.transport = transport
         with suppress(OSError):  # where it was reset already
             keep_alive(transport.get_extra_info("socket"))
         call, self._call = self._call, None
@@ -117,9 +118,11 @@ class Line(asyncio.Protocol):
         call = self._call
         if call is None:
             # Nobody asked for it, or nobody wants it any more.
-            self._transport.abort()
+            self.transport.abort()
             return
         try:
+            if self._known is not None and self._start == b"" and self._comes_known(data, call):
+                return
             if self._start is None:
                 self._parser.feed_data(data)
             else:
@@ -190,6 +193,7 @@ class Line(asyncio.Protocol):
         chunked = codings is not None and codings[-1].strip().lower() == b"chunked"
         length = None if sizes is None else int(sizes[-1])
         head = Head(code, self._phrase, headers.passing, length, chunked, headers.streams)
+        self._head = head
         # Behind a stream llama-server closes it, whatever the head says; behind an error some
         # servers leave the request's body unread, and would take it for the next request.
         self._may_keep = code < 300 and not head.streams
@@ -219,6 +223,27 @@ class Line(asyncio.Protocol):
 
     # Inside.
 
+    def _comes_known(self, data: bytes, call: Any) -> bool:
+        """Take an answer that has come whole and whose head is known; tells whether it is one."""
+        found = self._known.find(data) if self._known is not None else None
+        if found is None or len(data) != sum(found):
+            return False
+        begin, length = found
+        its: Head = self._known_head
+        head = Head(its.code, its.phrase, its.headers, length, text=its.text)
+        self._keeps = True
+        self._part(cut=False).whole_received(head, data[begin:])
+        return True
+
+    def _know(self, start: bytes) -> None:
+        """Remember the head of an answer that has come whole, if it tells its body's length."""
+        head = self._head
+        if head.length is None or head.bodyless or self._interims:
+            return
+        self._known = Known.of(start)
+        others = [pair for pair in head.headers if pair[0].lower() != b"content-length"]
+        self._known_head = Head(head.code, head.phrase, others, None, text=head.as_text())
+
     def _head_comes(self, data: bytes) -> bytes:
         """Read on in an answer's head; what is here of the body behind it, in its frames."""
         start = self._start = self._start + data if self._start else data
@@ -230,22 +255,30 @@ class Line(asyncio.Protocol):
         self._parser.feed_data(data)
         if not self._headed:
             return b""
+        if self._keeps and not self._more:
+            self._know(start)
         self._start = None
         return start.split(_HEAD_END, self._interims + 1)[-1] if self._framed else b""
 
     def _ended(self, problem: str | None, *, cut: bool = False) -> None:
+        receiver = self._part(cut=cut)
+        failed = None if problem is None else UpstreamFailed(str(self.upstream), problem)
+        receiver.answer_ended(failed)
+
+    def _part(self, *, cut: bool) -> Any:
+        """Part from the call, whose answer has ended; the receiver has still to hear of that."""
         call, self._call = self._call, None
-        transport = self._transport
         # An answer may end before all of the request was sent.
-        unsent = not cut and transport.get_write_buffer_size()
+        unsent = not cut and self.transport.get_write_buffer_size()
         keeps = not (cut or unsent or self._paused) and self._keeps
         if keeps:
-            self._fresh()
+            if self._start is None:
+                # The parser has read it.
+                self._fresh()
             self._hop.keep(self)
         else:
-            transport.abort()
-        failed = None if problem is None else UpstreamFailed(str(self.upstream), problem)
-        call.ended(parted=keeps).answer_ended(failed)
+            self.transport.abort()
+        return call.ended(parted=keeps)
 
     def _broke(self, call: Any, error: BaseException) -> None:
         self.abort()

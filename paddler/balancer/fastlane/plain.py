@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
+from paddler.balancer.fastlane.known import Known
 from paddler.headers import RequestHeaders
 
 __all__ = ["PlainHeads"]
@@ -32,6 +33,10 @@ class PlainHeads:
         self._parser = HttpRequestParser(self)
         self._pairs: list[tuple[bytes, bytes]] = []
         self._complete = False
+        #: The last that the parser has read.
+        self._known: Known | None = None
+        #: The parser reads the newest request.
+        self.parses = False
         #: Of the newest: its target, its headers, and whether the connection is kept behind it.
         self.uri = b""
         self.headers = RequestHeaders()
@@ -43,9 +48,15 @@ class PlainHeads:
         :returns: where it ends, and the bytes of the body behind it; None: it is not plain, or
             not whole.
         """
+        if self._known is not None:
+            known = self._known.find(data)
+            if known is not None and known[1] <= BODY:
+                self.parses = False
+                return known
         found = _WHOLE.match(data, 0, HEAD)
         if found is None:
             return None
+        self.parses, self._known = True, None
         self.uri, self._pairs, self._complete = b"", [], False
         try:
             self._parser.feed_data(found[0])
@@ -54,11 +65,11 @@ class PlainHeads:
         size = self._size() if self._complete else None
         if size is None:
             return None
-        self.keeps = self._parser.should_keep_alive()
+        self._known = Known.of(found[0])
         return found.end(), size
 
     def pass_body(self, data: bytes) -> None:
-        """Some of the body behind it; nothing is made of it here."""
+        """Some of the body behind it, if it `parses`; nothing is made of it here."""
         self._parser.feed_data(data)
 
     def _size(self) -> int | None:
@@ -89,3 +100,5 @@ class PlainHeads:
     def on_headers_complete(self) -> None:
         """The head is whole."""
         self._complete = True
+        # Behind a request without a body the parser would have forgotten it.
+        self.keeps = self._parser.should_keep_alive()

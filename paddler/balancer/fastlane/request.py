@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import attrs
+import msgspec
 from zope.interface import implementer
 
 from paddler.balancer.bodies import MemoryBody
-from paddler.headers import Pairs, RequestHeaders
+from paddler.headers import Pairs, RequestHeaders, text_of
 from paddler.interfaces import Head, IClientRequest
 
 if TYPE_CHECKING:
@@ -21,8 +21,7 @@ _PHRASES = {int(status): status.phrase.encode() for status in HTTPStatus}
 
 
 @implementer(IClientRequest)
-@attrs.define(eq=False)
-class FastRequest:
+class FastRequest(msgspec.Struct, eq=False):
     """One request.
 
     :param connection: whose it is.
@@ -32,60 +31,59 @@ class FastRequest:
     connection: FastConnection
     uri: bytes
     headers: RequestHeaders
+    its_id: bytes
     body: MemoryBody
     client_host: bytes
     keeps: bool
-    flow: Any = attrs.field(default=None, init=False)
-    _held: bool = attrs.field(default=True, init=False)
+    #: Bytes of its body that count among those that wait.
+    _held: int = 0
+    flow: Any = None
     #: The head of the answer, until something goes with it.
-    _head: bytes = attrs.field(default=b"", init=False)
-    _framed: bool = attrs.field(default=False, init=False)
+    _head: bytes = b""
+    _framed: bool = False
     #: The body is put into chunks here.
-    _frames: bool = attrs.field(default=False, init=False)
+    _frames: bool = False
 
-    method = b"POST"
-    secure = False
-    takes_frames = True
+    method: ClassVar[bytes] = b"POST"
+    secure: ClassVar[bool] = False
+    takes_frames: ClassVar[bool] = True
 
     def let_go(self) -> None:
         """See `IClientRequest`."""
         if self._held:
-            self._held = False
-            self.connection.site.bodies.used -= self.body.size
+            self.connection.site.bodies.used -= self._held
+            self._held = 0
 
     def hold_again(self) -> None:
         """See `IClientRequest`."""
-        self._held = True
-        self.connection.site.bodies.used += self.body.size
+        self._held = self.body.size
+        self.connection.site.bodies.used += self._held
 
     def respond(self, code: int, headers: Pairs, body: bytes) -> None:
         """See `IClientRequest`."""
-        lines = [b"HTTP/1.1 %d %b" % (code, _PHRASES[code])]
-        lines += map(b": ".join, headers)
-        lines.append(b"Content-Length: %d" % len(body))
-        self._head = self._ended_head(lines)
+        text = b"HTTP/1.1 %d %b\r\n%b" % (code, _PHRASES[code], text_of(headers))
+        self._head = self._ended_head(b"%bContent-Length: %d\r\n" % (text, len(body)))
         self.write(body)
         self.finish()
 
     def begin(self, head: Head, agent: bytes, framed: bool, flow: Any) -> None:
         """See `IClientRequest`."""
         self.flow = flow
-        lines = [b"HTTP/1.1 %d %b" % (head.code, head.phrase), *map(b": ".join, head.headers)]
-        lines.append(b"X-Paddler-Agent: " + agent)
-        if head.length is None and not head.bodyless:
+        text = b"%bX-Paddler-Agent: %b\r\n" % (head.text or head.as_text(), agent)
+        if head.length is not None:
+            if not head.bodyless:
+                text = b"%bContent-Length: %d\r\n" % (text, head.length)
+        elif not head.bodyless:
             self._framed, self._frames = framed, not framed
-            lines.append(b"Transfer-Encoding: chunked")
-        self._head = self._ended_head(lines)
+            text += b"Transfer-Encoding: chunked\r\n"
+        self._head = self._ended_head(text)
         if self.connection.stalls:
             # With what it was sent before; asyncio says that once.
             flow.pause()
 
-    def _ended_head(self, lines: list[bytes]) -> bytes:
-        lines.append(b"X-Request-Id: " + self.headers.its_id)
-        if not self.keeps:
-            lines.append(b"Connection: close")
-        lines.append(b"\r\n")
-        return b"\r\n".join(lines)
+    def _ended_head(self, text: bytes) -> bytes:
+        close = b"" if self.keeps else b"Connection: close\r\n"
+        return b"%bX-Request-Id: %b\r\n%b\r\n" % (text, self.its_id, close)
 
     def write(self, data: bytes) -> None:
         """See `IClientRequest`."""
@@ -97,9 +95,10 @@ class FastRequest:
 
     def finish(self) -> None:
         """See `IClientRequest`."""
-        self.let_go()
+        if self._held:
+            self.let_go()
         self.flow = None
-        end = self._head + (b"0\r\n\r\n" if self._frames else b"")
+        end = self._head + b"0\r\n\r\n" if self._frames else self._head
         if end:
             self.connection.write(end)
         self.connection.answered(self)

@@ -1,0 +1,33 @@
+"""What is known of one prompt, as it was when it came."""
+
+from __future__ import annotations
+
+import msgspec
+
+from paddler.prompts import Prompt
+from paddler.scheduling.slots import Upstream
+
+__all__ = ["Seen"]
+
+
+class Seen(msgspec.Struct, eq=False, gc=False):
+    """What was known of a prompt when it came; tokens to evaluate are estimates.
+
+    :param tokens: all of it.
+    :param shared: those that other chats begin with too.
+    :param there: for each upstream that has some of it, the tokens it would have to evaluate
+        for this chat alone, and for others too.
+    :param elsewhere: the same for any other upstream.
+    :param whole: there are no others that have some of it.
+    :param generation: of the memory that it was seen in.
+    :param deepest: its last block that anybody has; -1: nobody has any.
+    """
+
+    prompt: Prompt
+    tokens: float
+    shared: float
+    there: dict[Upstream, tuple[float, float]]
+    elsewhere: tuple[float, float]
+    whole: bool
+    generation: int
+    deepest: int
