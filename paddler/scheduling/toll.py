@@ -44,7 +44,7 @@ from paddler.values import Report
 __all__ = ["Prefix", "Toll", "granting_by"]
 
 #: Waiters that are looked at for a slot.
-WINDOW = 32
+WINDOW = 64
 #: Seconds for which it holds what somebody's prompt costs at least, as far as the order goes.
 COUNTED = 0.5
 
