@@ -30,7 +30,7 @@ def choose(
     :param seen: what is known of its prompt.
     :param servers: all that can serve it.
     """
-    only = heads.only_holder(seen)
+    only = heads.only_holder(seen) if len(servers) > 1 else None
     if only is not None and not only.asleep and servers.have(only):
         price, free = _price_of(only, seen, heads, paces, now)
         if free:

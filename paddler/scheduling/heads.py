@@ -211,7 +211,8 @@ class Heads:
         cache.put(held)
         self._all[held] = None
         self._taken += _HELD + _BLOCK * len(chain)
-        self._trim(cache)
+        if cache.tokens > cache.room or known.used + self._taken > self._limit:
+            self._trim(cache)
         return held
 
     def answered(self, held: Held, facts: Facts) -> None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterator
+from operator import attrgetter
 from random import Random
 from typing import ClassVar
 
@@ -52,19 +53,16 @@ COUNTED = 0.5
 class _Running(msgspec.Struct, eq=False, gc=False):
     """A prompt that was sent.
 
+    :param tokens: of it, that were to be evaluated.
     :param answers: something of its answer has come.
     """
 
     held: Held | None
+    tokens: float
     answers: bool = False
 
 
-def _place(waiter: Waiter) -> int:
-    return waiter.place
-
-
-def _counts_from(waiter: Waiter) -> tuple[float, int]:
-    return waiter.counts_from, waiter.place
+_place, _counts_from = attrgetter("place"), attrgetter("counts_from", "place")
 
 
 class Toll(Granting):
@@ -243,7 +241,7 @@ class Toll(Granting):
             own, shared = self.heads.missing(seen, upstream)
             missing = own + shared
             self.paces.sent(upstream, missing, now)
-            self._running[lease] = _Running(self.heads.sent(seen, upstream))
+            self._running[lease] = _Running(self.heads.sent(seen, upstream), missing)
             waiter.seen = None
         self._granted.append((waiter, seen, upstream, missing, now, fair, costs))
         return lease
@@ -255,7 +253,7 @@ class Toll(Granting):
         running = self._running.get(lease)
         if running is not None and not running.answers:
             running.answers = True
-            self.paces.answers(lease.upstream, now)
+            self.paces.answers(lease.upstream, running.tokens, now)
 
     def served(self, lease: Lease, now: float, facts: Facts | None) -> None:
         """See `Granting`."""
@@ -271,8 +269,9 @@ class Toll(Granting):
 
     def ended(self, lease: Lease, now: float) -> None:
         """See `Granting`."""
-        self.answers(lease, now)
-        self._running.pop(lease, None)
+        running = self._running.pop(lease, None)
+        if running is not None and not running.answers:
+            self.paces.answers(lease.upstream, running.tokens, now)
 
     def hears(self, upstream: Upstream, report: Report) -> None:
         """See `Granting`."""
