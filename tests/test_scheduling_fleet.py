@@ -75,6 +75,18 @@ class SilenceTests(SynchronousTestCase):
         scene.wait(60)
         self.assertEqual(scene.scheduler.agents(), ())
 
+    def test_clock_set_back(self) -> None:
+        """Where the clock is set back an agent's silence is noticed as soon as ever."""
+        scene = Scene()
+        for _ in range(3):
+            scene.hear("a")
+            scene.wait(1)
+        scene.now -= 500
+        scene.hear("a")
+        self.assertEqual(scene.scheduler.next_event, scene.now + 3.5)
+        scene.wait(3.6)
+        self.assertEqual(scene.view().state, "stale")
+
     def test_goodbye(self) -> None:
         """An agent that takes its leave is forgotten at once."""
         scene = Scene()

@@ -54,7 +54,9 @@ def choose(
         if upstream in looked or not servers.have(upstream):
             continue
         price, free = _price_of(upstream, seen, heads, paces, now)
-        if price < least and (free or upstream.healthy):
+        if not (free or upstream.healthy):
+            continue
+        if price < least:
             least, after, other = price, least, best
             best, waits = upstream, not free
         elif price < after:

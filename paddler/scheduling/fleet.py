@@ -84,6 +84,9 @@ class Fleet:
         upstream = self._by_agent.get(agent_id)
         if upstream is None or not upstream.repeats(report):
             return False
+        if now < upstream.last_update:
+            # The clock was set back: its silence is to be planned anew.
+            return False
         if not upstream.hear_again(report, now):
             self.index(upstream)
         return True
