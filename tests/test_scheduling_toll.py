@@ -183,6 +183,27 @@ class ChoosingTests(TollCase):
         again = [self.has(self.ask(f"chat {n}", "u", "a", "v")) for n in range(200)]
         self.assertGreater(sum(a == b for a, b in zip(where, again, strict=True)), 195)
 
+    def test_many_waiting_for_theirs(self) -> None:
+        """Among many servers, too, those who wait for theirs get it in the moment it has room."""
+        for n in range(20):
+            self.scene.hear(f"gpu-{n}", slots=1, interval_s=600.0)
+        chats = [self.ask(*f"{n}tuvwxyz") for n in range(20)]
+        where = list(map(self.has, chats))
+        for chat in chats[:15]:
+            self.end(chat)
+        again = [self.ask(*f"{n}tuvwxyz", "more") for n in range(15)]
+        self.assertEqual(list(map(self.has, again)), where[:15])
+        self.end(chats[15])
+        self.scene.now += 10.0
+        for chat in again:
+            self.scene.scheduler.answers(self.scene.leases[chat], self.scene.now)
+        waits = [self.ask(*f"{n}tuvwxyz", "less") for n in range(15)]
+        self.assertEqual(set(map(self.has, waits)), {None})
+        for n in (3, 11, 7):
+            self.scene.now += 0.01
+            self.end(again[n])
+            self.assertEqual(self.has(waits[n]), where[n])
+
     def test_without_prompts(self) -> None:
         """Requests without prompts are granted as by idle slots, with the same chance."""
         granted = []

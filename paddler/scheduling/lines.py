@@ -19,7 +19,7 @@ from paddler.prompts import Prompt
 from paddler.scheduling.heads import Seen
 from paddler.scheduling.slots import Upstream
 
-__all__ = ["ANYTHING", "HEAVIEST", "Line", "Need", "Waiter"]
+__all__ = ["ANYTHING", "HEAVIEST", "Line", "Need", "Waiter", "Waits"]
 
 
 class Need(NamedTuple):
@@ -40,6 +40,39 @@ class Need(NamedTuple):
 ANYTHING = Need()
 
 
+#: Seconds for which it holds that a request had better wait, as far as the others go.
+HOLDS = 0.5
+
+
+class Waits(NamedTuple):
+    """That a request had better wait for an upstream, though another is free.
+
+    :param since: when that was found.
+    :param seconds: for which it keeps those behind it waiting there.
+    """
+
+    since: float
+    upstream: Upstream
+    seconds: float
+    #: Those that had some of its prompt, and room.
+    open: frozenset[Upstream]
+
+    @classmethod
+    def at(cls, now: float, upstream: Upstream, seconds: float, seen: Seen | None) -> Waits:
+        """As it is now.
+
+        :param seen: who has how much of its prompt.
+        """
+        there = seen.there if seen is not None else ()
+        return cls(now, upstream, seconds, frozenset(u for u in there if u.grantable))
+
+    def hold(self, seen: Seen | None, now: float) -> bool:
+        """Whether it need not be found again: none that has some of its prompt has room since."""
+        if seen is None or not 0 <= now - self.since < HOLDS or self.upstream.grantable:
+            return False
+        return all(upstream in self.open or not upstream.grantable for upstream in seen.there)
+
+
 class Waiter(msgspec.Struct, eq=False):
     """A request that wants slots.
 
@@ -52,6 +85,7 @@ class Waiter(msgspec.Struct, eq=False):
     :ivar seen: who has how much of its prompt.
     :ivar counts_from: when it counts as having come: as much later as its prompt costs; told at
         `counted_at`.
+    :ivar waits_for: what it was found to wait for last.
     :ivar turn: how many will have left its line before it is its turn.
     :ivar passed_at: since when others have what was its turn; None: nobody has.
     """
@@ -65,6 +99,7 @@ class Waiter(msgspec.Struct, eq=False):
     seen: Seen | None = None
     counts_from: float = 0.0
     counted_at: float = -math.inf
+    waits_for: Waits | None = None
     turn: int = 0
     passed_at: float | None = None
     #: Which of its entries counts: a waiter may leave the line and come back.

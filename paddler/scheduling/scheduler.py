@@ -19,15 +19,15 @@ import attrs
 
 from paddler.errors import QueueFull
 from paddler.facts import Facts
+from paddler.scheduling.choosing import granting_by
 from paddler.scheduling.fleet import Fleet
 from paddler.scheduling.lines import ANYTHING, Need, Waiter
 from paddler.scheduling.notes import Note, note
 from paddler.scheduling.observed import Observed
 from paddler.scheduling.outcomes import NOTHING, Outcome, Refusal
-from paddler.scheduling.policies import Policy
+from paddler.scheduling.policies import Policy, Prefix
 from paddler.scheduling.routing import Routing
 from paddler.scheduling.slots import Lease, Upstream
-from paddler.scheduling.toll import Prefix, granting_by
 from paddler.scheduling.trust import FastErrors, Fault
 from paddler.values import Report
 

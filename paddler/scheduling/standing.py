@@ -158,6 +158,13 @@ class Round:
         stand.back = max(0.0, self._paces.of(upstream).until - self._now)
         self.room += stand.free - free
 
+    def stand_in_line(self, upstream: Upstream, seconds: float) -> None:
+        """Somebody still waits for an upstream."""
+        stand = self._stands.get(upstream)
+        if stand is None:
+            stand = self._stand(upstream, 0, 0.0)
+        stand.line += seconds
+
     def keep(self, upstream: Upstream) -> None:
         """Nobody gets what an upstream has."""
         stand = self._stands.get(upstream)

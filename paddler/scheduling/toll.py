@@ -33,16 +33,16 @@ from paddler.scheduling.decisions import KEPT, Decision, why
 from paddler.scheduling.fleet import Fleet
 from paddler.scheduling.granting import Granting
 from paddler.scheduling.heads import Heads, Seen
-from paddler.scheduling.lines import Line, Waiter
+from paddler.scheduling.lines import Line, Waiter, Waits
 from paddler.scheduling.outcomes import Grant
 from paddler.scheduling.pace import Pace, Paces
-from paddler.scheduling.policies import IdleSlots, Policy, Prefix
+from paddler.scheduling.policies import IdleSlots, Prefix
 from paddler.scheduling.slots import Lease, Upstream
-from paddler.scheduling.standing import UNKNOWN, Costs, Price, Round, Stand
+from paddler.scheduling.standing import FEW, UNKNOWN, Costs, Price, Round, Stand
 from paddler.scheduling.waiting import WaitingQueue
 from paddler.values import Report
 
-__all__ = ["Prefix", "Toll", "granting_by"]
+__all__ = ["Prefix", "Toll"]
 
 #: Waiters that are looked at for a slot.
 WINDOW = 64
@@ -138,9 +138,15 @@ class Toll(Granting):
             round_.look(kinds.servers(line.need))
         self._keep(window, round_, now)
         grants: list[Grant] = []
+        # A few servers are looked at anew at each step; among many something happens all the time.
+        many = any(len(kinds.servers(line.need)) > FEW for line in lines)
         for waiter, anywhere in self._in_order(window, round_, now):
             if not round_.room:
                 break
+            waits = waiter.waits_for
+            if many and not anywhere and waits and waits.hold(self._seen(waiter), now):
+                round_.stand_in_line(waits.upstream, waits.seconds)
+                continue
             prices = self._prices(waiter, window[waiter], round_)
             stand = round_.cheapest(waiter.weight, prices, with_room=anywhere)
             if stand is None:
@@ -150,7 +156,9 @@ class Toll(Granting):
                 lease = self._take(waiter, stand, round_, now, fair=anywhere)
                 grants.append(Grant(waiter, lease))
             elif not anywhere:
-                stand.line += waiter.weight / stand.rate
+                seconds = waiter.weight / stand.rate
+                stand.line += seconds
+                waiter.waits_for = Waits.at(now, stand.upstream, seconds, waiter.seen)
         self._note_passed(window, round_, now)
         return grants
 
@@ -286,12 +294,3 @@ class Toll(Granting):
         """See `Granting`."""
         self.heads.forget(upstream)
         self.paces.forget(upstream)
-
-
-def granting_by(
-    policy: Policy | Prefix, random: Random, fleet: Fleet, queue: WaitingQueue
-) -> Granting:
-    """What finds room for waiters by a policy."""
-    if isinstance(policy, Prefix):
-        return Toll(policy, random, fleet, queue)
-    return Granting(policy, random, fleet, queue)
