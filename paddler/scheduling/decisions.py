@@ -6,12 +6,11 @@ from typing import Literal
 
 import attrs
 
-from paddler.scheduling.heads import Seen
-from paddler.scheduling.lines import Waiter
+from paddler.scheduling.lines import Need
 from paddler.scheduling.slots import Upstream
 from paddler.scheduling.standing import Costs
 
-__all__ = ["KEPT", "Decision", "Why", "why"]
+__all__ = ["KEPT", "Decision", "Granted", "Why", "why"]
 
 #: How many are kept.
 KEPT = 100
@@ -72,40 +71,34 @@ class Decision:
     next_cost_seconds: float | None
 
 
-def why(
-    waiter: Waiter,
-    seen: Seen | None,
-    upstream: Upstream,
-    missing: float,
-    now: float,
-    fair: bool,
-    costs: Costs,
-) -> Decision:
-    """What is said of a grant.
+#: A grant, as far as it is told of: the request's id, its need, and when it came; where it went,
+#: when, and whether it was its turn wherever a slot was free; the tokens of its prompt, those that
+#: were to be evaluated there, and the fewest anywhere; the costs. Nothing large is kept for it.
+Granted = tuple[str, Need, float, Upstream, float, bool, float | None, float, float, Costs]
 
-    :param missing: tokens of its prompt that the server does not have.
-    :param fair: it was its turn, wherever a slot was free.
-    """
-    tokens = cached = most = 0.0
+
+def why(granted: Granted) -> Decision:
+    """What is said of a grant."""
+    request_id, need, arrived_at, upstream, now, fair, tokens, missing, least, costs = granted
+    cached = most = 0.0
     here = after = None
     other: Upstream | None = None
-    if seen is not None:
-        tokens = seen.tokens
+    if tokens is not None:
         cached = max(0.0, tokens - missing)
-        most = max((tokens - sum(each) for each in seen.there.values()), default=0.0)
-        most = max(most, cached)
+        most = max(cached, tokens - least)
         here, after, other = costs
-    word = _word(waiter, seen, upstream, cached, most, fair)
+    word = _word(need.where is upstream, fair, tokens is not None, cached, most)
+    tokens = tokens or 0.0
     served = upstream.report.served
     return Decision(
         at=now,
-        request_id=waiter.request_id,
-        model=waiter.need.model or (served[0].id if len(served) == 1 else None),
+        request_id=request_id,
+        model=need.model or (served[0].id if len(served) == 1 else None),
         agent=upstream.name,
         why=word,
         reason=_SAID[word].format(most=f"{most / max(1.0, tokens):.0%}".replace("%", " %"))
         + _compared(here, after, other),
-        waited_seconds=round(max(0.0, now - waiter.arrived_at), 3),
+        waited_seconds=round(max(0.0, now - arrived_at), 3),
         prompt_tokens=round(tokens),
         cached_tokens=round(cached),
         most_cached_tokens=round(most),
@@ -115,14 +108,12 @@ def why(
     )
 
 
-def _word(
-    waiter: Waiter, seen: Seen | None, upstream: Upstream, cached: float, most: float, fair: bool
-) -> Why:
-    if waiter.need.where is upstream:
+def _word(stays: bool, fair: bool, known: bool, cached: float, most: float) -> Why:
+    if stays:
         return "conversation"
     if fair:
         return "fairness"
-    if seen is None:
+    if not known:
         return "idle"
     if most <= FEW:
         return "new"

@@ -29,7 +29,7 @@ import msgspec
 from paddler.facts import Facts
 from paddler.scheduling.alone import choose
 from paddler.scheduling.caches import Held, loses_cache
-from paddler.scheduling.decisions import KEPT, Decision, why
+from paddler.scheduling.decisions import KEPT, Decision, Granted, why
 from paddler.scheduling.fleet import Fleet
 from paddler.scheduling.granting import Granting
 from paddler.scheduling.heads import Heads, Seen
@@ -81,13 +81,12 @@ class Toll(Granting):
         self._running: dict[Lease, _Running] = {}
         self._due: float | None = None
         #: What is told of the last grants, where somebody asks.
-        self._granted: deque[tuple[Waiter, Seen | None, Upstream, float, float, bool, Costs]]
-        self._granted = deque(maxlen=KEPT)
+        self._granted: deque[Granted] = deque(maxlen=KEPT)
 
     @property
     def decisions(self) -> Collection[Decision]:
         """See `Granting`."""
-        return [why(*granted) for granted in self._granted]
+        return list(map(why, self._granted))
 
     def pace_of(self, upstream: Upstream) -> Pace | None:
         """See `Granting`."""
@@ -106,7 +105,8 @@ class Toll(Granting):
         if prompt is None:
             lease = super().grant_one(waiter, now, kept)
             if lease is not None:
-                self._granted.append((waiter, None, lease.upstream, 0.0, now, False, UNKNOWN))
+                told = (waiter.request_id, waiter.need, waiter.arrived_at, lease.upstream)
+                self._granted.append((*told, now, False, None, 0.0, 0.0, UNKNOWN))
             return lease
         servers = self._fleet.kinds.servers(waiter.need)
         if waiter.weight == 1:
@@ -244,14 +244,18 @@ class Toll(Granting):
         """Give a request its slots, and note what its server will have."""
         lease = upstream.take(waiter.weight, now)
         self._fleet.index(upstream)
-        missing = 0.0
+        tokens, missing, least = None, 0.0, 0.0
         if seen is not None:
             own, shared = self.heads.missing(seen, upstream)
-            missing = own + shared
+            tokens, missing = seen.tokens, own + shared
+            least = missing
+            for own, shared in seen.there.values():
+                least = min(least, own + shared)
             self.paces.sent(upstream, missing, now)
             self._running[lease] = _Running(self.heads.sent(seen, upstream), missing)
             waiter.seen = None
-        self._granted.append((waiter, seen, upstream, missing, now, fair, costs))
+        told = (waiter.request_id, waiter.need, waiter.arrived_at, upstream)
+        self._granted.append((*told, now, fair, tokens, missing, least, costs))
         return lease
 
     # What is told.
