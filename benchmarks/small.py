@@ -48,6 +48,7 @@ def measure(stand: Stand, plan: Plan) -> list[Row]:
     proxies = {
         "haproxy": stand.haproxy(server, SLOTS),
         "uvloop": stand.paddler(server, SLOTS),
+        "idle-slots": stand.paddler(server, SLOTS, "--balancing=idle-slots"),
         "asyncio": stand.paddler(server, SLOTS, reactor="asyncio"),
         "twisted.web": stand.paddler(server, SLOTS, "--fast-lane=false"),
     }

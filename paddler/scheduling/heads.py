@@ -179,7 +179,7 @@ class Heads:
         if cache is None:
             cache = self._caches[upstream] = Cache()
         own, _ = self.missing(seen, upstream)
-        depth = known.depth(chain, upstream)
+        depth = known.depth(chain, upstream, seen.deepest)
         before = cache.ending(chain[depth]) if depth >= 0 else None
         tokens, at_edge, begin = prompt.size / per_token, False, 0
         if before is not None:
