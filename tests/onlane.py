@@ -136,6 +136,25 @@ class PlainTests(ProxyCase):
         self.assertEqual(places, sorted(places))
         self.assertEqual(self.kinds(), [Channel])
 
+    async def test_takes_nothing(self) -> None:
+        """Who sends one request after another and takes no answer is served no more meanwhile."""
+        server = await self.server()
+        server.on_request = lambda call: call.answer(200, b"x" * 50_000)
+        client = await self.client()
+        client.transport.pauseProducing()
+        client.send(post("/completion") * 600)
+        (connection,) = self.site._channels
+        await until(lambda: connection.stalls)
+        await deferLater(reactor, 0.3)
+        self.assertLess(connection.unsent, 500_000)
+        self.assertEqual(self.kinds(), [FastConnection])
+        client.keep = False
+        client.transport.resumeProducing()
+        await until(lambda: client.total > 600 * 50_000, within=15)
+        self.assertEqual(len(server.calls), 600)
+        client.send(post("/completion"))
+        await until(lambda: client.total > 601 * 50_000)
+
     async def test_asked_to_close(self) -> None:
         """Connection: close is kept to."""
         await self.server()
