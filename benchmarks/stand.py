@@ -32,6 +32,8 @@ ENDING = 10.0
 #: Files and connections that a process may need: two for each of a thousand streams, and more.
 FILES = 8192
 
+#: The model of all servers.
+MODEL = "model.gguf"
 #: What nginx answers: a short chat.
 ANSWER = (
     '{"choices":[{"finish_reason":"stop","index":0,"message":{"role":"assistant","content":'
@@ -192,7 +194,9 @@ class Stand:
 
 def report(management: int, port: int, slots: int) -> None:
     """Tell a balancer of an idle server, as its agent would, for the next hour."""
-    told = Report("bench", Address("127.0.0.1", port), 3600.0, slots, 0).to_json()
+    address = Address("127.0.0.1", port)
+    # The model that is asked for: one that is not known waits for two seconds of others' reports.
+    told = Report("bench", address, 3600.0, slots, 0, models=(MODEL,)).to_json()
     url = f"http://127.0.0.1:{management}/api/v1/agent_status_update/bench"
     urllib.request.urlopen(urllib.request.Request(url, told), timeout=5).close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -134,6 +135,25 @@ class PlainTests(ProxyCase):
         places = [received.index(word) for word in (b"first", b"second", b"/props")]
         self.assertEqual(places, sorted(places))
         self.assertEqual(self.kinds(), [Channel])
+
+    async def test_takes_nothing(self) -> None:
+        """Who sends one request after another and takes no answer is served no more meanwhile."""
+        server = await self.server()
+        server.on_request = lambda call: call.answer(200, b"x" * 50_000)
+        client = await self.client()
+        client.transport.pauseProducing()
+        client.send(post("/completion") * 600)
+        (connection,) = self.site._channels
+        await until(lambda: connection.stalls)
+        await deferLater(reactor, 0.3)
+        self.assertLess(connection.unsent, 500_000)
+        self.assertEqual(self.kinds(), [FastConnection])
+        client.keep = False
+        client.transport.resumeProducing()
+        await until(lambda: client.total > 600 * 50_000, within=15)
+        self.assertEqual(len(server.calls), 600)
+        client.send(post("/completion"))
+        await until(lambda: client.total > 601 * 50_000)
 
     async def test_asked_to_close(self) -> None:
         """Connection: close is kept to."""
@@ -270,6 +290,14 @@ class KeptTests(ProxyCase):
         server.on_request = lambda call: call.answer(401, b"{}")
         self.assertEqual((await self.ask(post("/completion")))[0], 401)
         await until(lambda: not server.connections)
+
+    async def test_probed(self) -> None:
+        """The system finds out when the host behind a connection is gone."""
+        await self.server()
+        await self.ask(post("/completion"))
+        ((line,),) = self.proxy.hop._idle.values()
+        its = line.transport.get_extra_info("socket")
+        self.assertTrue(its.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
 
     async def test_unasked(self) -> None:
         """A connection over which something came that nobody asked for is not used again."""

@@ -1,9 +1,8 @@
 """One client's connection in the fast lane.
 
 It takes plain requests: a well-formed POST of HTTP/1.1 that its server takes, whose head comes in
-one piece and whose body has a length and is not large. At the first
-request that is anything else the connection goes to twisted.web, with every byte of that request,
-and stays there.
+one piece and whose body has a length and is not large. At the first request that is anything else
+the connection goes to twisted.web, with every byte of that request, and stays there.
 """
 
 from __future__ import annotations
@@ -76,15 +75,14 @@ class FastConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Some bytes of requests."""
-        if self._closing or self._going:
-            self._ahead += data
+        if self._closing:
             return
         self._ahead = self._ahead + data if self._ahead else data
-        if self._request is not None:
+        if self._request is not None or (self.stalls and not self._missing):
             if len(self._ahead) > AHEAD and not self._deaf:
                 self._deaf = True
                 self._transport.pause_reading()
-        elif not self._feeding:
+        elif not (self._feeding or self._going):
             self._feed()
 
     def eof_received(self) -> bool:
@@ -111,6 +109,8 @@ class FastConnection(asyncio.Protocol):
         self.stalls = False
         if self._going:
             self._go()
+        elif self._request is None and not (self._feeding or self._closing):
+            self._feed()
         elif self._request is not None and self._request.flow is not None:
             self._request.flow.resume()
 
@@ -118,11 +118,16 @@ class FastConnection(asyncio.Protocol):
 
     def _feed(self) -> None:
         """Begin what has come, one request after another while they are answered at once."""
+        if self._deaf:
+            self._deaf = False
+            self._transport.resume_reading()
         self._feeding = True
         try:
             while self._ahead and self._request is None and not self._closing:
                 if self._missing:
                     self._more_of_body()
+                elif self.stalls:
+                    return  # or answers that it does not take would pile up
                 elif not self._begin():
                     self._go()
                     return
@@ -174,11 +179,7 @@ class FastConnection(asyncio.Protocol):
         self._request = self._exchange = self._waits_since = None
         if not request.keeps or self._closing:
             self.loseConnection()
-            return
-        if self._deaf:
-            self._deaf = False
-            self._transport.resume_reading()
-        if self._ahead and not self._feeding:
+        elif not (self._feeding or self.stalls):
             self._feed()
 
     def cut(self) -> None:
@@ -254,11 +255,10 @@ class FastConnection(asyncio.Protocol):
             if self._unsent >= before > 0 and (self.stalls or self._request is None):
                 self.abort()
             self._waits_since = now
+        elif self._missing:
+            self.abort()
         elif self._request is None:
-            if self._missing:
-                self.abort()
-            else:
-                self.loseConnection()
+            self.loseConnection()
 
     # Inside.
 
