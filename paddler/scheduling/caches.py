@@ -135,12 +135,13 @@ class Cache:
         held.dropped = True
         return at_edge
 
-    def touch(self, held: Held, tokens: float, answered: float) -> None:
-        """A prompt was used just now, and has so many tokens."""
-        self._lift(held)
-        self.tokens += tokens + answered - held.tokens - held.answered
+    def learn(self, held: Held, tokens: float, answered: float) -> None:
+        """A prompt has so many tokens, and its answer."""
+        more = tokens + answered - held.tokens - held.answered
         held.tokens, held.answered = tokens, answered
-        self._use(held)
+        self.tokens += more
+        if held.chain[-1] in self._young:
+            self._young_tokens += more
 
     def too_many(self) -> Held | None:
         """The least recently used, where there are more tokens than room; the last is let be."""

@@ -224,15 +224,15 @@ class Heads:
             tokens = float(facts.cached + facts.evaluated)
             self._learn(held.size, tokens)
         cache = self._caches[held.upstream]
-        cache.touch(held, tokens, facts.answered)
-        self._all.move_to_end(held)
+        cache.learn(held, tokens, facts.answered)
         if facts.evaluated is not None and held.believed >= TELLING:
             found = facts.cached - held.shared >= held.believed / 2
             gone = cache.judge(held, found=found)
             for old in gone:
                 self._drop(cache, old)
             self.generation += bool(gone)
-        self._trim(cache)
+        if cache.tokens > cache.room:
+            self._trim(cache)
 
     def forget(self, upstream: Upstream) -> None:
         """An upstream has nothing any more."""

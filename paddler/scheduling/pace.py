@@ -51,6 +51,9 @@ class _Mean:
 
     def change(self, old: float | None, new: float | None) -> None:
         """One of them is another."""
+        if old is not None and new is not None:
+            self.sum += new - old
+            return
         self.sum += (new or 0.0) - (old or 0.0)
         self.count += (new is not None) - (old is not None)
 
