@@ -202,6 +202,27 @@ class KeptTests(ProxyCase):
         self.assertEqual((await self.ask(post("/completion")))[2], b"a")
         await until(lambda: not server.connections)
 
+    async def test_closes_behind_the_same_head(self) -> None:
+        """Answers with known heads do not make a connection kept that is not, however they come."""
+        server = await self.server()
+        closes = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nlast"
+        for cut in (10, len(closes) - 4, len(closes) - 1, len(closes)):
+            transports: list[Any] = []
+
+            def answer(call: Call, transports: list[Any] = transports, cut: int = cut) -> None:
+                transports.append(call.transport)
+                if len(transports) == 3:
+                    call.transport.write(closes[:cut])
+                    reactor.callLater(0.01, call.transport.write, closes[cut:])
+                else:
+                    call.answer(200, b"some")
+
+            server.on_request = answer
+            answers = [(await self.ask(post("/completion")))[2] for _ in range(4)]
+            self.assertEqual(answers, [b"some", b"some", b"last", b"some"], cut)
+            self.assertIs(transports[0], transports[2])
+            self.assertIsNot(transports[2], transports[3])
+
     async def test_not_behind_a_stream(self) -> None:
         """A server closes behind a stream without saying so; nothing is asked there again."""
         server = await self.server()
