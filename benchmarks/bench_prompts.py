@@ -103,6 +103,7 @@ class _Request:
 
     body: MemoryBody
     uri: bytes = b"/v1/chat/completions"
+    its_id: bytes = b"a-request"
     headers: RequestHeaders = _HEADERS
     method: bytes = b"POST"
     secure: bool = False
@@ -121,11 +122,9 @@ class _Hop:
 
     running: deque[Any] = attrs.field(factory=deque)
 
-    def send(
-        self, upstream: Any, method: Any, target: Any, headers: Any, body: Any, to: Any
-    ) -> Any:
-        """See `IUpstreamHop`."""
-        self.running.append(to)
+    def send(self, *request: Any) -> _Hop:
+        """See `IUpstreamHop`; whom to tell comes last."""
+        self.running.append(request[-1])
         return self
 
 

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from benchmarks import grants, idle, paced, relay, small, streams
+from benchmarks import chats, grants, idle, paced, relay, small, streams
 from benchmarks.machine import Cores, shape
 from benchmarks.packages import ensure
 from benchmarks.results import BASELINE, LATEST, Results, into_readme
@@ -29,6 +29,7 @@ __all__ = ["main"]
 BUSY = 0.5
 MEASURES: dict[str, Callable[[Stand, Plan], list[Row]]] = {
     "small": small.measure,
+    "chats": chats.measure,
     "relay": relay.measure,
     "paced": paced.measure,
     "streams": streams.measure,

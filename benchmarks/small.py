@@ -10,7 +10,7 @@ from benchmarks.machine import cpu_seconds, program
 from benchmarks.rows import Goal, NotMeasured, Plan, Row, compared
 from benchmarks.stand import Proxy, Stand, report
 
-__all__ = ["BODY", "measure"]
+__all__ = ["BODY", "CONNECTIONS", "DONE", "SLOTS", "compare", "measure"]
 
 CONNECTIONS = 32
 SLOTS = 64
@@ -27,15 +27,18 @@ BODY = json.dumps(
         "max_tokens": 16,
     }
 )
+#: Has wrk say what came of it.
+DONE = """
+done = function(summary)
+    local e = summary.errors
+    print("did", summary.requests, summary.duration, e.connect + e.read + e.write + e.status)
+end
+"""
 _SCRIPT = """
 wrk.method = "POST"
 wrk.body = '{body}'
 wrk.headers["Content-Type"] = "application/json"
 wrk.headers["Authorization"] = "Bearer sk-bench"
-done = function(summary)
-    local e = summary.errors
-    print("did", summary.requests, summary.duration, e.connect + e.read + e.write + e.status)
-end
 """
 
 
@@ -45,10 +48,27 @@ def measure(stand: Stand, plan: Plan) -> list[Row]:
     proxies = {
         "haproxy": stand.haproxy(server, SLOTS),
         "uvloop": stand.paddler(server, SLOTS),
+        "idle-slots": stand.paddler(server, SLOTS, "--balancing=idle-slots"),
         "asyncio": stand.paddler(server, SLOTS, reactor="asyncio"),
         "twisted.web": stand.paddler(server, SLOTS, "--fast-lane=false"),
     }
-    script = stand.write("small.lua", _SCRIPT.format(body=BODY))
+    script = stand.write("small.lua", _SCRIPT.format(body=BODY) + DONE)
+    return compare("small POSTs", proxies, server, script, plan, GOALS)
+
+
+def compare(
+    what: str,
+    proxies: dict[str, Proxy],
+    server: int,
+    script: str,
+    plan: Plan,
+    goals: tuple[Goal, Goal],
+) -> list[Row]:
+    """Each proxy in turn, against HAProxy, which is one of them.
+
+    :param script: what wrk asks.
+    :param goals: of uvloop, for the rate and for CPU.
+    """
     rates: dict[str, list[float]] = defaultdict(list)
     costs: dict[str, list[float]] = defaultdict(list)
     busy: dict[str, list[float]] = defaultdict(list)
@@ -66,13 +86,15 @@ def measure(stand: Stand, plan: Plan) -> list[Row]:
             costs[name].append(spent / requests * 1e6)
             busy[name].append(spent / seconds * 100)
     rows = []
-    for name in ("uvloop", "asyncio", "twisted.web"):
-        rate, cost = GOALS if name == "uvloop" else (None, None)
-        what = f"small POSTs, {name}"
-        rows.append(compared(what, "/s", rates[name], rates["haproxy"], rate))
-        rows.append(compared(f"{what}: CPU of one", "us", costs[name], costs["haproxy"], cost))
+    for name in proxies:
+        if name == "haproxy":
+            continue
+        rate, cost = goals if name == "uvloop" else (None, None)
+        its = f"{what}, {name}"
+        rows.append(compared(its, "/s", rates[name], rates["haproxy"], rate))
+        rows.append(compared(f"{its}: CPU of one", "us", costs[name], costs["haproxy"], cost))
     rows.append(
-        compared("small POSTs, uvloop: share of its core", "%", busy["uvloop"], busy["haproxy"])
+        compared(f"{what}, uvloop: share of its core", "%", busy["uvloop"], busy["haproxy"])
     )
     return rows
 

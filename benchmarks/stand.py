@@ -32,11 +32,15 @@ ENDING = 10.0
 #: Files and connections that a process may need: two for each of a thousand streams, and more.
 FILES = 8192
 
+#: The model of all servers.
+MODEL = "model.gguf"
 #: What nginx answers: a short chat.
 ANSWER = (
     '{"choices":[{"finish_reason":"stop","index":0,"message":{"role":"assistant","content":'
     '"Paris, and it has been so for a long time."}}],"created":1795490105,"model":"model.gguf",'
-    '"object":"chat.completion","usage":{"completion_tokens":11,"prompt_tokens":23}}'
+    '"object":"chat.completion","usage":{"completion_tokens":11,"prompt_tokens":23},'
+    '"timings":{"cache_n":0,"prompt_n":23,"prompt_ms":31.2,"prompt_per_second":737.2,'
+    '"predicted_n":11,"predicted_ms":288.1,"predicted_per_second":38.2}}'
 )
 _NGINX = """
 daemon off; master_process off; worker_processes 1; pid {folder}/pid; error_log stderr crit;
@@ -190,7 +194,9 @@ class Stand:
 
 def report(management: int, port: int, slots: int) -> None:
     """Tell a balancer of an idle server, as its agent would, for the next hour."""
-    told = Report("bench", Address("127.0.0.1", port), 3600.0, slots, 0).to_json()
+    address = Address("127.0.0.1", port)
+    # The model that is asked for: one that is not known waits for two seconds of others' reports.
+    told = Report("bench", address, 3600.0, slots, 0, models=(MODEL,)).to_json()
     url = f"http://127.0.0.1:{management}/api/v1/agent_status_update/bench"
     urllib.request.urlopen(urllib.request.Request(url, told), timeout=5).close()
 

@@ -28,9 +28,8 @@ _UNSET = msgspec.UNSET
 
 #: Bytes of a prompt below which a server evaluates it too soon for it to matter where it has been.
 WORTH_IT = 512
-#: The least bytes of a block, and of one that ends within a message.
-LEAST = 64
-LEAST_INSIDE = 1024
+#: The least bytes of a block; of one that ends within a long message; and behind that, with it.
+LEAST, LEAST_INSIDE, LEAST_BEHIND = 512, 1024, 64
 #: A block has at least one in so many of all bytes before it.
 SHARE = 16
 #: Of what lies behind the last block of a text there are at most so many hashes.
@@ -124,6 +123,10 @@ def prompt_of(path: str, fields: PromptFields, session: bytes | None = None) -> 
         if last <= step:
             value = digest(part, value)
             size += last
+            new = size - ended
+            if new < LEAST or new * SHARE < size:
+                tails.append(value)
+                continue
         elif _PICTURE in bytes(part):
             # Of so many bytes become few tokens.
             value = digest(part, value)
@@ -143,7 +146,7 @@ def prompt_of(path: str, fields: PromptFields, session: bytes | None = None) -> 
             size += len(rest)
             if isinstance(part, memoryview) and len(rest) < max(LEAST, size // SHARE):
                 # A text may go on, wherever it ends now.
-                each = max(LEAST, ended // SHARE // TAILS)
+                each = max(LEAST_BEHIND, ended // SHARE // TAILS)
                 while len(rest) >= each:
                     value = digest(rest[:each], value)
                     rest = rest[each:]
@@ -151,13 +154,16 @@ def prompt_of(path: str, fields: PromptFields, session: bytes | None = None) -> 
                 value = digest(rest, value)
                 continue
             value = digest(rest, value)
-        if size - ended >= LEAST and ((size - ended) * SHARE >= size or last > step):
-            ended, tails = size, []
-            chain.append(value)
-            ends.append(size)
-            step = max(LEAST_INSIDE, size // SHARE)
-        else:
+        if size - ended < LEAST_BEHIND:
             tails.append(value)
+            continue
+        ended = size
+        chain.append(value)
+        ends.append(size)
+        if tails:
+            tails = []
+        if size > LEAST_INSIDE * SHARE:
+            step = size // SHARE
     said = session or session_of(fields)
     if said is None and (size < WORTH_IT or not chain):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -310,6 +311,14 @@ class KeptTests(ProxyCase):
         server.on_request = lambda call: call.answer(401, b"{}")
         self.assertEqual((await self.ask(post("/completion")))[0], 401)
         await until(lambda: not server.connections)
+
+    async def test_probed(self) -> None:
+        """The system finds out when the host behind a connection is gone."""
+        await self.server()
+        await self.ask(post("/completion"))
+        ((line,),) = self.proxy.hop._idle.values()
+        its = line.transport.get_extra_info("socket")
+        self.assertTrue(its.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
 
     async def test_unasked(self) -> None:
         """A connection over which something came that nobody asked for is not used again."""

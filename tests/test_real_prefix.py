@@ -16,11 +16,11 @@ CHAT = "/v1/chat/completions"
 class ChatsTests(FleetCase):
     """Three servers with two slots each."""
 
-    async def start_servers(self) -> list[RealLlama]:
-        """They and their agents."""
+    async def start_servers(self, interval: str = "200ms") -> list[RealLlama]:
+        """They and their agents, which report so often."""
         llamas = [await self.llama(slots=2) for _ in range(3)]
         for number, llama in enumerate(llamas):
-            await self.start_agent(llama, f"llama-{number}", "--reporting-interval=200ms")
+            await self.start_agent(llama, f"llama-{number}", f"--reporting-interval={interval}")
         await self.until_idle(6)
         return llamas
 
@@ -93,3 +93,30 @@ class ChatsTests(FleetCase):
         self.assertLess(newest["waited_seconds"], 0.5)
         chat.append({"role": "user", "content": "four"})
         self.assertGreater((await self.turn(chat))["cache_n"], 200)
+
+    async def test_all_restart_unseen(self) -> None:
+        """What restarts between two reports is found out from answers; nobody waits meanwhile."""
+        llamas = await self.start_servers("60s")
+        chats = [
+            [{"role": "system", "content": f"the dog and the cat of number {n} " * 60}]
+            for n in range(15)
+        ]
+        for chat in chats:
+            chat.append({"role": "user", "content": "one"})
+            await self.turn(chat)
+        for llama in llamas:
+            await llama.stop()
+            again = RealLlama(llama.port)
+            self.addCleanup(again.stop)
+            await again.start(slots=2)
+        for chat in chats:
+            chat.append({"role": "user", "content": "two"})
+            self.assertLess((await self.turn(chat))["cache_n"], 300)
+        decisions = (await self.decisions())[15:]
+        self.assertEqual(decisions[0]["why"], "prefix")
+        # Some of each server tell of the others; those are new wherever they go.
+        self.assertEqual(decisions[-1]["why"], "new")
+        self.assertLess(max(each["waited_seconds"] for each in decisions), 0.5)
+        for chat in chats:
+            chat.append({"role": "user", "content": "three"})
+            self.assertGreater((await self.turn(chat))["cache_n"], 300)

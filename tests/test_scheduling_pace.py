@@ -52,17 +52,18 @@ class PaceTests(SynchronousTestCase):
         self.assertIsNone(self.paces.of(self.a).answer_speed)
 
     def test_until(self) -> None:
-        """Prompts are evaluated one after the other; with none on its way nothing is left."""
+        """Prompts are evaluated one after the other; no more is left than is on its way."""
         paces, pace = self.paces, self.paces.of(self.a)
         paces.sent(self.a, SPEED, 10.0)
         paces.sent(self.a, SPEED, 10.5)
         self.assertEqual(pace.until, 12.0)
-        paces.answers(self.a, 10.7)
-        self.assertEqual(pace.until, 12.0)
-        paces.answers(self.a, 10.8)
-        self.assertEqual(pace.until, 10.8)
-        paces.answers(self.a, 11.0)
-        self.assertEqual((pace.until, pace.unanswered), (10.8, 0))
-        paces.answers(self.b, 11.0)
+        # It is quicker than was thought, and has one prompt more to evaluate.
+        paces.answers(self.a, SPEED, 10.7)
+        self.assertEqual(pace.until, 11.7)
+        paces.answers(self.a, SPEED, 11.2)
+        self.assertEqual(pace.until, 11.2)
+        paces.answers(self.a, SPEED, 11.3)
+        self.assertEqual((pace.until, pace.unanswered), (11.2, 0))
+        paces.answers(self.b, SPEED, 11.0)
         paces.sent(self.a, SPEED, 20.0)
         self.assertEqual(pace.until, 21.0)

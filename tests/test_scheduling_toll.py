@@ -380,7 +380,7 @@ class DecisionTests(TollCase):
         self.assertLess(last.cost_seconds, last.next_cost_seconds)
         self.assertRegex(
             last.reason,
-            r"Somebody had 100 % of its prompt, where it would have cost more all the same\. "
+            r"Somebody had 100 % of its prompt, but would have cost more or could not take it\. "
             r"It cost \d+ ms there, and \d\.\d s at the next best\.",
         )
 
@@ -401,6 +401,20 @@ class DecisionTests(TollCase):
         self.assertEqual((new.cost_seconds, new.next_cost_seconds), (4.0, 4.0))
         self.assertEqual((none.why, none.model, none.cost_seconds), ("idle", "m", None))
         self.assertEqual(none.reason, "It has no prompt to go by: most idle slots first.")
+
+    def test_next_best(self) -> None:
+        """The next best is one that could have had it: not one that drains."""
+        for name in "abc":
+            self.scene.hear(name, slots=1)
+        chat = self.ask(*"stuvwxyz")
+        where = self.has(chat)
+        self.end(chat)
+        self.scene.drain(str(where))
+        self.ask(*"stuvwxyz", "more")
+        told = list(self.toll.decisions)[-1]
+        self.assertNotIn(where, (told.agent, told.next_agent))
+        self.assertIsNotNone(told.next_agent)
+        self.assertTrue(told.reason.startswith("Somebody had 89 % of its prompt, but would have "))
 
     def test_model(self) -> None:
         """Where none is named, the server's is told, if it has one."""

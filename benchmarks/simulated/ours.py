@@ -43,7 +43,8 @@ class Ours:
     _leases: dict[int, Lease] = attrs.field(factory=dict)
     _waiting: dict[Waiter, Request] = attrs.field(factory=dict)
     _servers: dict[str, int] = attrs.field(factory=dict)
-    _texts: dict[int, list[bytes]] = attrs.field(factory=dict)
+    #: Of each chat what has been said, and the tokens of that.
+    _texts: dict[int, tuple[list[bytes], int]] = attrs.field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
         fleet = self._traffic.fleet
@@ -75,7 +76,6 @@ class Ours:
         facts = Facts(
             request.cached, evaluated, request.answer, evaluated / took if took > 0 else None
         )
-        self._texts[request.chat].append(_message(request, b"a", request.answer))
         assert isinstance(request.note, Lease)
         self._carry_out(self._scheduler.release(request.note, now, facts))
 
@@ -97,11 +97,14 @@ class Ours:
 
     def _prompt(self, request: Request) -> Prompt | None:
         """The prompt as it would be read from a body."""
-        texts = self._texts.get(request.chat)
-        if texts is None:
+        texts, tokens = self._texts.get(request.chat, ([], 0))
+        if texts:
+            texts.append(_message(request, b"a", request.before - tokens))
+        else:
             whose = b"all" if self._traffic.group else b"%d" % request.chat
-            texts = self._texts[request.chat] = [_text(whose, request.system)]
+            texts.append(_text(whose, request.system))
         texts.append(_message(request, b"u", request.prompt - request.before))
+        self._texts[request.chat] = texts, request.prompt
         raw = msgspec.Raw(b"[" + b",".join(texts) + b"]")
         return prompt_of(_PATH, PromptFields(messages=raw))
 

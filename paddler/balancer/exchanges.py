@@ -83,12 +83,10 @@ class Exchanges:
 
         :param request: an `IClientRequest`.
         """
-        account = Account(
-            request_id=request.its_id.decode(),
-            method=request.method.decode("latin-1"),
-            path=request.uri.partition(b"?")[0].decode("latin-1"),
-            arrived_at=self.clock.seconds(),
-        )
+        known = SLOT_PATHS.get(request.uri)
+        path = request.uri.partition(b"?")[0].decode("latin-1") if known is None else known.path
+        method = request.method.decode("latin-1")
+        account = Account(request.its_id.decode(), method, path, self.clock.seconds())
         exchange = Exchange(self, request, account)
         self._under_way.add(exchange)
         return exchange

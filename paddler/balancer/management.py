@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from paddler import __version__
 from paddler.balancer.admission import Admission
-from paddler.balancer.answers import error_body, send_error, send_json
+from paddler.balancer.answers import INTERNAL_ERROR, send_error, send_json
 from paddler.balancer.dashboard.files import dashboard_files
 from paddler.balancer.doorkeeping import Doorkeeper
 from paddler.balancer.history import History
@@ -181,7 +181,7 @@ class _Root(Resource):
             send_error(request, error)
         except Exception:  # the owner's boundary: whoever asks gets an answer
             self._log.failure("while answering {path}", path=request.path)
-            send_json(request, error_body(500, "internal_error", "an error of Paddler's own"), 500)
+            send_json(request, INTERNAL_ERROR, 500)
         return NOT_DONE_YET
 
     def _answer(self, request: Request) -> None:

@@ -30,7 +30,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from paddler.balancer.admission import Admission
-from paddler.balancer.answers import error_body, send_json
+from paddler.balancer.answers import INTERNAL_ERROR, send_json
 from paddler.balancer.tallies import BOUNDS, Histogram, Tallies
 from paddler.scheduling.slots import State
 
@@ -87,8 +87,7 @@ class MetricsText:
         def failed(failure: Failure) -> None:
             self._log.failure("while writing the metrics", failure)
             if not gone:
-                body = error_body(500, "internal_error", "an error of Paddler's own")
-                send_json(request, body, 500)
+                send_json(request, INTERNAL_ERROR, 500)
 
         self.get().addCallbacks(written, failed)
 

@@ -129,7 +129,7 @@ TABLE = (
     Option(
         "fairness-bound",
         positive(duration),
-        30.0,
+        60.0,
         "With prefix: how long a request may be passed over.",
     ),
     Option("prefix-memory", size, 64 * 2**20, "With prefix: most bytes for what is known of them."),

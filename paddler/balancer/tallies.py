@@ -71,9 +71,9 @@ class Tallies:
         """See `Ledger`."""
         agent = request.agent
         key = request.status, agent or ""
-        if key in self.requests:
+        try:
             self.requests[key] += 1
-        else:
+        except KeyError:
             self._begin(key)
         if request.facts is not None and agent is not None:
             evaluated, cached = self.prompts.get(agent, (0, 0))
@@ -85,11 +85,12 @@ class Tallies:
         if request.left is not None:
             self.disconnects[request.left] += 1
         self.duration.observe(request.seconds)
-        if request.waited is not None:
+        waited, first_byte = request.waited, request.first_byte
+        if waited is not None:
             if agent is not None or request.code != 429:
-                self.queue_wait.observe(request.waited)
-            if request.first_byte is not None and request.good:
-                self.first_byte.observe(request.first_byte)
+                self.queue_wait.observe(waited)
+            if first_byte is not None and request.good:
+                self.first_byte.observe(first_byte)
 
     def retried(self, reason: Retry) -> None:
         """See `Ledger`."""

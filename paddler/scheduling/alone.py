@@ -30,7 +30,7 @@ def choose(
     :param seen: what is known of its prompt.
     :param servers: all that can serve it.
     """
-    only = heads.only_holder(seen)
+    only = heads.only_holder(seen) if len(servers) > 1 else None
     if only is not None and not only.asleep and servers.have(only):
         price, free = _price_of(only, seen, heads, paces, now)
         if free:
@@ -54,7 +54,9 @@ def choose(
         if upstream in looked or not servers.have(upstream):
             continue
         price, free = _price_of(upstream, seen, heads, paces, now)
-        if price < least and (free or upstream.healthy):
+        if not (free or upstream.healthy):
+            continue
+        if price < least:
             least, after, other = price, least, best
             best, waits = upstream, not free
         elif price < after:

@@ -56,10 +56,11 @@ class Beginnings:
     def depth(self, chain: list[int], upstream: Upstream, deepest: int | None = None) -> int:
         """The last block that an upstream has; -1: there is none.
 
-        :param deepest: what `deepest` said of the chain, for no more than that to be told.
+        :param deepest: what `deepest` said of the chain; where it would say something else now,
+            that does not matter.
         """
         nodes, low, high = self._nodes, 0, len(chain)
-        if deepest is not None:
+        if deepest is not None and (deepest + 1 == high or chain[deepest + 1] not in nodes):
             # Mostly it has as much as anybody, or nothing.
             if deepest < 0 or (node := nodes.get(chain[0])) is None or upstream not in node.holders:
                 return -1

@@ -17,15 +17,15 @@ __all__ = ["KEPT", "Decision", "Why", "why"]
 KEPT = 100
 
 #: `new`: nobody had any of its prompt. `prefix`: nobody had more of it. `load`: somebody had more,
-#: where it would have cost more all the same. `fairness`: it had been passed over for too long, or
-#: slots were kept for it. `conversation`: what it belongs to is there. `idle`: it had no prompt to
-#: go by.
+#: where it would have cost more all the same, or who could not take it. `fairness`: it had been
+#: passed over for too long, or slots were kept for it. `conversation`: what it belongs to is there.
+#: `idle`: it had no prompt to go by.
 Why = Literal["new", "prefix", "load", "fairness", "conversation", "idle"]
 
 _SAID: dict[Why, str] = {
     "new": "Nobody had any of its prompt.",
     "prefix": "Nobody had more of its prompt.",
-    "load": "Somebody had {most} of its prompt, where it would have cost more all the same.",
+    "load": "Somebody had {most} of its prompt, but would have cost more or could not take it.",
     "fairness": "It was its turn, wherever a slot was free.",
     "conversation": "Its conversation is there.",
     "idle": "It has no prompt to go by: most idle slots first.",

@@ -179,7 +179,7 @@ class Heads:
         if cache is None:
             cache = self._caches[upstream] = Cache()
         own, _ = self.missing(seen, upstream)
-        depth = known.depth(chain, upstream)
+        depth = known.depth(chain, upstream, seen.deepest)
         before = cache.ending(chain[depth]) if depth >= 0 else None
         tokens, at_edge, begin = prompt.size / per_token, False, 0
         if before is not None:
@@ -211,7 +211,8 @@ class Heads:
         cache.put(held)
         self._all[held] = None
         self._taken += _HELD + _BLOCK * len(chain)
-        self._trim(cache)
+        if cache.tokens > cache.room or known.used + self._taken > self._limit:
+            self._trim(cache)
         return held
 
     def answered(self, held: Held, facts: Facts) -> None:

@@ -52,7 +52,8 @@ class Waiter(msgspec.Struct, eq=False):
     :ivar seen: who has how much of its prompt.
     :ivar counts_from: when it counts as having come: as much later as its prompt costs; told at
         `counted_at`.
-    :ivar passed_at: since when others have what it could have had; None: nobody has.
+    :ivar turn: how many will have left its line before it is its turn.
+    :ivar passed_at: since when others have what was its turn; None: nobody has.
     """
 
     weight: int
@@ -64,6 +65,7 @@ class Waiter(msgspec.Struct, eq=False):
     seen: Seen | None = None
     counts_from: float = 0.0
     counted_at: float = -math.inf
+    turn: int = 0
     passed_at: float | None = None
     #: Which of its entries counts: a waiter may leave the line and come back.
     entry: int = -1
@@ -95,6 +97,8 @@ class Line:
 
     need: Need
     size: int = attrs.field(default=0, init=False)
+    #: How many have left it.
+    left: int = attrs.field(default=0, init=False)
     #: The first of them if it found no room, and what is kept for it since when.
     head: Waiter | None = attrs.field(default=None, init=False)
     kept: Upstream | None = attrs.field(default=None, init=False)
@@ -110,14 +114,17 @@ class Line:
         row = self._rows.setdefault(_row(waiter.weight), [])
         heapq.heappush(row, (waiter.place, waiter.entry, waiter))
         self._as_they_came[waiter] = None
+        waiter.turn = self.left + self.size
         if waiter.place != waiter.entry:
             # It was here before, so that it is among the first.
             self._as_they_came.move_to_end(waiter, last=False)
+            waiter.turn = self.left
         self.size += 1
 
     def take_out(self, waiter: Waiter) -> None:
         """Somebody who is in line has left it, and has no entry any more."""
         self.size -= 1
+        self.left += 1
         del self._as_they_came[waiter]
         # It stays in its heap until it comes to the top, or until too many do.
         self._dead += 1

@@ -27,6 +27,7 @@ class Pace:
     :ivar answer_speed: tokens of an answer in a second; None: not known.
     :ivar until: when it should have evaluated what it was sent.
     :ivar unanswered: requests of which nothing has come back yet.
+    :ivar pending: tokens of their prompts that it has to evaluate.
     :ivar prompt_tokens: of all prompts whose answers have said what was cached.
     :ivar cached_tokens: those of them that were.
     """
@@ -36,6 +37,7 @@ class Pace:
     answer_speed: float | None = None
     until: float = 0.0
     unanswered: int = 0
+    pending: float = 0.0
     prompt_tokens: int = 0
     cached_tokens: int = 0
 
@@ -95,23 +97,29 @@ class Paces:
         """An upstream has so many tokens more to evaluate."""
         pace = self.of(upstream)
         pace.unanswered += 1
+        pace.pending += tokens
         begins = pace.until if pace.until > now else now
         pace.until = begins + tokens / (pace.speed or self.unknown)
 
-    def answers(self, upstream: Upstream, now: float) -> None:
-        """A prompt that was sent has been evaluated, or nobody waits for it any more."""
+    def answers(self, upstream: Upstream, tokens: float, now: float) -> None:
+        """A prompt that was sent has been evaluated, or nobody waits for it any more.
+
+        :param tokens: as they were when it was sent.
+        """
         pace = self._paces.get(upstream)
-        if pace is not None and pace.unanswered:
-            pace.unanswered -= 1
-            if not pace.unanswered:
-                pace.until = now
+        if pace is None or not pace.unanswered:
+            return
+        pace.unanswered -= 1
+        pace.pending = max(0.0, pace.pending - tokens) if pace.unanswered else 0.0
+        # It has no more to do than what is unanswered, however much it was thought to have.
+        pace.until = min(pace.until, now + pace.pending / (pace.speed or self.unknown))
 
     def ended(self, upstream: Upstream, seconds: float) -> None:
         """A request has held its slot for so long."""
         pace = self.of(upstream)
         known = pace.hold
         before = self._holds.get(HOLD) if known is None else known
-        pace.hold = before + OF_HOLD * (max(0.001, seconds) - before)
+        pace.hold = before + OF_HOLD * ((seconds if seconds > 0.001 else 0.001) - before)
         self._holds.change(known, pace.hold)
 
     def learn(self, upstream: Upstream, facts: Facts) -> None:

@@ -8,15 +8,19 @@ that saw it. A request goes where price and wait are least in sum. Where that se
 keeps waiting, though others are free, in a line that makes that server dearer for those
 behind it. Who would be served soonest is asked first.
 
-Note [Passed over]. Somebody who waits is passed over from the moment in which others have what it
-could have had: a later one got a slot, or one stayed free. From a bound on such waiters come
+Note [Passed over]. Somebody who waits is passed over from the moment in which it would have been
+its turn, were slots given in the order of arrival: as many others as stood before it have left
+the line, and a later one got the next slot, or that stayed free. From a bound on such waiters come
 first, as they arrived, each to the best server that is free; so do those for whom one was kept.
+To wait behind those who came before is not to be passed over: in a long queue all would soon be,
+and then every prompt is evaluated anew.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
+from operator import attrgetter
 from random import Random
 from typing import ClassVar
 
@@ -41,7 +45,7 @@ from paddler.values import Report
 __all__ = ["Prefix", "Toll", "granting_by"]
 
 #: Waiters that are looked at for a slot.
-WINDOW = 32
+WINDOW = 64
 #: Seconds for which it holds what somebody's prompt costs at least, as far as the order goes.
 COUNTED = 0.5
 
@@ -49,19 +53,16 @@ COUNTED = 0.5
 class _Running(msgspec.Struct, eq=False, gc=False):
     """A prompt that was sent.
 
+    :param tokens: of it, that were to be evaluated.
     :param answers: something of its answer has come.
     """
 
     held: Held | None
+    tokens: float
     answers: bool = False
 
 
-def _place(waiter: Waiter) -> int:
-    return waiter.place
-
-
-def _counts_from(waiter: Waiter) -> tuple[float, int]:
-    return waiter.counts_from, waiter.place
+_place, _counts_from = attrgetter("place"), attrgetter("counts_from", "place")
 
 
 class Toll(Granting):
@@ -150,7 +151,7 @@ class Toll(Granting):
                 grants.append(Grant(waiter, lease))
             elif not anywhere:
                 stand.line += waiter.weight / stand.rate
-        self._note_passed(window, grants, round_, now)
+        self._note_passed(window, round_, now)
         return grants
 
     def _prices(self, waiter: Waiter, line: Line, round_: Round) -> list[Price]:
@@ -189,15 +190,12 @@ class Toll(Granting):
         for upstream in kept:
             round_.keep(upstream)
 
-    def _note_passed(
-        self, waiters: Iterable[Waiter], grants: list[Grant], round_: Round, now: float
-    ) -> None:
+    def _note_passed(self, window: dict[Waiter, Line], round_: Round, now: float) -> None:
         """Note who has been passed over, and when the first of them has been for too long."""
-        last = max((grant.waiter.place for grant in grants), default=-1)
-        for waiter in waiters:
+        for waiter, line in window.items():
             if not waiter.waiting:
                 continue
-            if waiter.passed_at is None and (round_.room or waiter.place < last):
+            if waiter.passed_at is None and line.left + round_.room > waiter.turn:
                 waiter.passed_at = now
             if waiter.passed_at is not None and round_.room:
                 due = waiter.passed_at + self._bound
@@ -243,7 +241,7 @@ class Toll(Granting):
             own, shared = self.heads.missing(seen, upstream)
             missing = own + shared
             self.paces.sent(upstream, missing, now)
-            self._running[lease] = _Running(self.heads.sent(seen, upstream))
+            self._running[lease] = _Running(self.heads.sent(seen, upstream), missing)
             waiter.seen = None
         self._granted.append((waiter, seen, upstream, missing, now, fair, costs))
         return lease
@@ -255,7 +253,7 @@ class Toll(Granting):
         running = self._running.get(lease)
         if running is not None and not running.answers:
             running.answers = True
-            self.paces.answers(lease.upstream, now)
+            self.paces.answers(lease.upstream, running.tokens, now)
 
     def served(self, lease: Lease, now: float, facts: Facts | None) -> None:
         """See `Granting`."""
@@ -271,8 +269,9 @@ class Toll(Granting):
 
     def ended(self, lease: Lease, now: float) -> None:
         """See `Granting`."""
-        self.answers(lease, now)
-        self._running.pop(lease, None)
+        running = self._running.pop(lease, None)
+        if running is not None and not running.answers:
+            self.paces.answers(lease.upstream, running.tokens, now)
 
     def hears(self, upstream: Upstream, report: Report) -> None:
         """See `Granting`."""

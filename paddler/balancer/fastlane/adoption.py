@@ -9,7 +9,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.tcp import Port, Server
 
 from paddler.balancer.fastlane.connection import FastConnection
@@ -21,8 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["Adoption", "FastLane"]
 
 
-#: Seconds between two looks at who keeps us waiting.
+#: Seconds between two looks at who keeps us waiting, at least, and as a share of how long one may.
 LOOK = 1.0
+LOOKS = 1 / 30
 #: Connections that are on their way to twisted.web at the same time.
 MOVING = 16
 
@@ -43,7 +43,7 @@ class FastLane:
     #: How many go to twisted.web just now, and those that wait for it.
     _moving: int = attrs.field(default=0, init=False)
     _queue: deque[FastConnection] = attrs.field(factory=deque, init=False)
-    _looking: IDelayedCall | None = attrs.field(default=None, init=False)
+    _looking: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.outbox = Outbox(self.loop)
@@ -98,7 +98,7 @@ class FastLane:
         self._connections.add(connection)
         site.connected(connection)
         if self._looking is None:
-            self._looking = reactor.callLater(LOOK, self._look, reactor)
+            self._look_later(site)
         adopting = self.loop.connect_accepted_socket(lambda: connection, accepted)
         task = self.loop.create_task(adopting)
         self._adopting.add(task)
@@ -109,9 +109,14 @@ class FastLane:
         if task.cancelled() or task.exception() is not None:
             self.ended(connection)
 
-    def _look(self, reactor: Any) -> None:
-        self._looking = reactor.callLater(LOOK, self._look, reactor)
-        now = reactor.seconds()
+    def _look_later(self, site: ConnectionSite) -> None:
+        # Of the loop's own: a timer of Twisted's costs some times as much.
+        pause = max(LOOK, site.limits.quiet * LOOKS)
+        self._looking = self.loop.call_later(pause, self._look, site)
+
+    def _look(self, site: ConnectionSite) -> None:
+        self._look_later(site)
+        now = site.seconds()
         for connection in list(self._connections):
             connection.look(now)
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import msgspec
@@ -36,6 +37,8 @@ from paddler.interfaces import ICall, IUpstreamHop
 from paddler.values import Address
 
 __all__ = ["FastHop"]
+
+T = TypeVar("T")
 
 #: Seconds for which an idle connection is taken again; llama-server closes it after 5.
 IDLE = 4.0
@@ -229,14 +232,14 @@ class _Call(msgspec.Struct, eq=False):
     async def _connect(self) -> PaddlerError | None:
         upstream, hop = self.upstream, self._hop
         try:
-            *others, last = await asyncio.wait_for(hop.addresses(upstream), hop.connect_timeout)
+            *others, last = await self._within(hop.connect_timeout, hop.addresses(upstream))
             for host in others:
                 with suppress(OSError, asyncio.TimeoutError):
-                    await asyncio.wait_for(self._connection(host), PATIENCE)
+                    await self._within(PATIENCE, self._connection(host))
                     return None
                 if self.line is not None:
                     return None
-            await asyncio.wait_for(self._connection(last), hop.connect_timeout)
+            await self._within(hop.connect_timeout, self._connection(last))
         except asyncio.TimeoutError:
             return UpstreamTimedOut(str(upstream), "no connection in time")
         except DNSLookupError as unknown:
@@ -248,6 +251,28 @@ class _Call(msgspec.Struct, eq=False):
                 return NoConnection(why)
             return UpstreamRefused(str(upstream), why)
         return None
+
+    async def _within(self, seconds: float, doing: Coroutine[Any, Any, T]) -> T:
+        """Wait for something as a part of this very task; `asyncio.wait_for` makes another.
+
+        :raises asyncio.TimeoutError: it takes longer.
+        """
+        task, late = asyncio.current_task(), []
+
+        def give_up() -> None:
+            late.append(True)
+            assert task is not None
+            task.cancel()
+
+        timer = self._hop.loop.call_later(seconds, give_up)
+        try:
+            return await doing
+        except asyncio.CancelledError:
+            if late and not self.aborted:
+                raise asyncio.TimeoutError from None
+            raise
+        finally:
+            timer.cancel()
 
     def _connection(self, host: str) -> Any:
         made = lambda: Line(self._hop, self.upstream, self)  # noqa: E731

@@ -8,7 +8,6 @@ need not read those.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 __all__ = ["Known"]
 
@@ -17,15 +16,20 @@ _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*", re.IGNORECASE)
 _DIGITS = 9
 
 
-class Known(NamedTuple):
+class Known:
     """A head that was read: all of it but the length.
 
     :param before: its bytes before the length.
     :param behind: those behind it.
     """
 
-    before: bytes
-    behind: bytes
+    __slots__ = ("_before", "_begin", "_behind", "_until")
+
+    def __init__(self, before: bytes, behind: bytes) -> None:
+        self._before, self._behind = before, behind
+        # Where a length begins, and where it must have ended.
+        self._begin = len(before)
+        self._until = self._begin + _DIGITS + 1
 
     @classmethod
     def of(cls, head: bytes) -> Known | None:
@@ -44,11 +48,10 @@ class Known(NamedTuple):
 
         :returns: where the head ends, and the bytes of the body behind it; None: it does not.
         """
-        if not data.startswith(self.before):
+        if not data.startswith(self._before):
             return None
-        begin = len(self.before)
-        end = data.find(b"\r", begin, begin + _DIGITS + 1)
-        length = data[begin:end]
-        if end < 0 or not length.isdigit() or not data.startswith(self.behind, end):
+        end = data.find(b"\r", self._begin, self._until)
+        if end < 0 or not data.startswith(self._behind, end):
             return None
-        return end + len(self.behind), int(length)
+        length = data[self._begin : end]
+        return (end + len(self._behind), int(length)) if length.isdigit() else None

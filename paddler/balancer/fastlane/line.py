@@ -105,13 +105,13 @@ class Line(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         """It is here."""
         self.transport = transport
-        with suppress(OSError):  # where it was reset already
-            keep_alive(transport.get_extra_info("socket"))
         call, self._call = self._call, None
         if call.aborted:
             transport.abort()
         else:
             call.connected(self)
+            # Its request goes out first.
+            self._hop.loop.call_soon(self._probe)
 
     def data_received(self, data: bytes) -> None:
         """Some bytes of an answer."""
@@ -259,6 +259,12 @@ class Line(asyncio.Protocol):
             self._know(start)
         self._start = None
         return start.split(_HEAD_END, self._interims + 1)[-1] if self._framed else b""
+
+    def _probe(self) -> None:
+        """Have the system find out when the other host is gone."""
+        if not self.transport.is_closing():
+            with suppress(OSError):  # where it was reset already
+                keep_alive(self.transport.get_extra_info("socket"))
 
     def _ended(self, problem: str | None, *, cut: bool = False) -> None:
         receiver = self._part(cut=cut)

@@ -41,6 +41,7 @@ class Row {
     this._cells = new Cells();
     this._cached = part('td', 'num pr', 'cell');
     this._speeds = part('td', 'num pr sp', 'cell');
+    this._prompts = '';
     this._model = part('td', 'model mono hm', 'cell');
     this._report = el('span', 'late');
     this._act = button('act', '', () => ask(id));
@@ -64,10 +65,7 @@ class Row {
     setClass(this._state, `st ${wrong}`);
     setText(this._ratio, ratio(a));
     this._cells.patch(a);
-    setText(this._cached, a.prompts ? percent(cached(a.prompts)) : '');
-    setText(this._speeds, a.prompts ? speeds(a.prompts) : '');
-    setAttr(this._cached, 'title', ofPrompts(a));
-    setAttr(this._speeds, 'title', ofPrompts(a));
+    this._patchPrompts(a);
     setText(this._model, model(a));
     setAttr(this._model, 'title', a.models.join(', '));
     setText(this._report, report(a, now));
@@ -75,6 +73,16 @@ class Row {
     setText(this._act, a.draining ? 'Resume' : 'Drain');
     setClass(this._act, a.draining ? 'act on' : 'act');
     setAttr(this._act, 'aria-label', `${a.draining ? 'Resume' : 'Drain'} ${a.agent_name}`);
+  }
+
+  /** They change seldom, and take longest to say. @param {Agent} a */
+  _patchPrompts(a) {
+    const key = Object.values(a.prompts ?? {}).join();
+    if (key === this._prompts) return;
+    this._prompts = key;
+    setText(this._cached, a.prompts ? percent(cached(a.prompts)) : '');
+    setText(this._speeds, a.prompts ? speeds(a.prompts) : '');
+    for (const node of [this._cached, this._speeds]) setAttr(node, 'title', ofPrompts(a));
   }
 }
 
