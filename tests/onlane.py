@@ -423,3 +423,15 @@ class RelayTests(ProxyCase):
         server = await self.server()
         server.on_request = lambda call: call.transport.write(b"220 mail.example ESMTP\r\n\r\n")
         self.assertEqual((await self.ask(post("/completion")))[0], 502)
+
+    async def test_body_where_none_can_be(self) -> None:
+        """What a server sends behind the head of a 204 is not part of an answer to anybody."""
+        server = await self.server()
+        heads = (b"Content-Length: 2\r\n\r\nab", b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+        for head in heads:
+            server.on_request = lambda call, head=head: call.transport.write(
+                b"HTTP/1.1 204 No\r\n" + head
+            )
+            code, headers, body = await self.ask(post("/completion"))
+            self.assertEqual((code, body), (204, b""), head)
+            self.assertNotIn("transfer-encoding", headers)
