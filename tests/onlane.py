@@ -421,8 +421,11 @@ class RelayTests(ProxyCase):
     async def test_not_http(self) -> None:
         """What is no HTTP is a server's failure."""
         server = await self.server()
-        server.on_request = lambda call: call.transport.write(b"220 mail.example ESMTP\r\n\r\n")
-        self.assertEqual((await self.ask(post("/completion")))[0], 502)
+        switches = b"HTTP/1.1 101 Go on\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
+        for words in (b"220 mail.example ESMTP\r\n\r\n", switches):
+            server.on_request = lambda call, words=words: call.transport.write(words)
+            self.assertEqual((await self.ask(post("/completion")))[0], 502, words)
+            self.join(server)
 
     async def test_body_where_none_can_be(self) -> None:
         """What a server sends behind the head of a 204 is not part of an answer to anybody."""
