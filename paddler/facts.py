@@ -25,6 +25,8 @@ _NESTED = re.compile(rb'"usage"\s*:\s*(\{(?:[^{}]|\{[^{}]{0,500}\}){0,2000}\})')
 
 _Count = Annotated[int, Meta(ge=0, le=2**40)]
 _Speed = Annotated[float, Meta(ge=0, le=1e9)]
+#: Tokens in a second below which a speed is none, and nothing to divide by.
+SLOWEST = 0.001
 
 
 class Facts(msgspec.Struct, frozen=True, gc=False):
@@ -44,6 +46,10 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     answer_speed: float | None = None
 
 
+def _speed(said: float | None) -> float | None:
+    return None if said is None or said < SLOWEST else said
+
+
 class _Timings(msgspec.Struct):
     """llama-server's own."""
 
@@ -59,8 +65,8 @@ class _Timings(msgspec.Struct):
             self.cache_n,
             self.prompt_n,
             self.predicted_n,
-            self.prompt_per_second or None,
-            self.predicted_per_second or None,
+            _speed(self.prompt_per_second),
+            _speed(self.predicted_per_second),
         )
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-__all__ = ["WORTH_IT", "Prompt", "PromptFields", "prompt_of", "session_of"]
+__all__ = ["MANY", "WORTH_IT", "Prompt", "PromptFields", "prompt_of", "session_of"]
 
 Raw = msgspec.Raw
 _Field = msgspec.Raw | msgspec.UnsetType
@@ -34,6 +34,9 @@ LEAST, LEAST_INSIDE, LEAST_BEHIND = 512, 1024, 64
 SHARE = 16
 #: Of what lies behind the last block of a text there are at most so many hashes.
 TAILS = 8
+#: Commas, at most, in a list whose messages are told apart. That takes time and memory for each,
+#: and everybody waits meanwhile; a longer list is a text.
+MANY = 100_000
 
 
 class Prompt(msgspec.Struct, eq=False, gc=False):
@@ -191,7 +194,8 @@ def _parts(fields: PromptFields, names: tuple[str, ...]) -> list[Raw | memoryvie
             continue
         view = memoryview(field)
         opening = bytes(view[:64]).lstrip()
-        if opening.startswith(b"[") and not opening[1:].lstrip()[:1].isdigit():
+        lists = opening.startswith(b"[") and not opening[1:].lstrip()[:1].isdigit()
+        if lists and (len(view) <= MANY or bytes(view).count(b",") <= MANY):
             parts += _list_decoder.decode(field)
         elif opening != b"null":
             # Without the quote or bracket behind it, which is not there in a longer one.

@@ -203,6 +203,27 @@ class KeptTests(ProxyCase):
         self.assertEqual((await self.ask(post("/completion")))[2], b"a")
         await until(lambda: not server.connections)
 
+    async def test_closes_behind_the_same_head(self) -> None:
+        """Answers with known heads do not make a connection kept that is not, however they come."""
+        server = await self.server()
+        closes = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nlast"
+        for cut in (10, len(closes) - 4, len(closes) - 1, len(closes)):
+            transports: list[Any] = []
+
+            def answer(call: Call, transports: list[Any] = transports, cut: int = cut) -> None:
+                transports.append(call.transport)
+                if len(transports) == 3:
+                    call.transport.write(closes[:cut])
+                    reactor.callLater(0.01, call.transport.write, closes[cut:])
+                else:
+                    call.answer(200, b"some")
+
+            server.on_request = answer
+            answers = [(await self.ask(post("/completion")))[2] for _ in range(4)]
+            self.assertEqual(answers, [b"some", b"some", b"last", b"some"], cut)
+            self.assertIs(transports[0], transports[2])
+            self.assertIsNot(transports[2], transports[3])
+
     async def test_not_behind_a_stream(self) -> None:
         """A server closes behind a stream without saying so; nothing is asked there again."""
         server = await self.server()
@@ -400,5 +421,20 @@ class RelayTests(ProxyCase):
     async def test_not_http(self) -> None:
         """What is no HTTP is a server's failure."""
         server = await self.server()
-        server.on_request = lambda call: call.transport.write(b"220 mail.example ESMTP\r\n\r\n")
-        self.assertEqual((await self.ask(post("/completion")))[0], 502)
+        switches = b"HTTP/1.1 101 Go on\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
+        for words in (b"220 mail.example ESMTP\r\n\r\n", switches):
+            server.on_request = lambda call, words=words: call.transport.write(words)
+            self.assertEqual((await self.ask(post("/completion")))[0], 502, words)
+            self.join(server)
+
+    async def test_body_where_none_can_be(self) -> None:
+        """What a server sends behind the head of a 204 is not part of an answer to anybody."""
+        server = await self.server()
+        heads = (b"Content-Length: 2\r\n\r\nab", b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+        for head in heads:
+            server.on_request = lambda call, head=head: call.transport.write(
+                b"HTTP/1.1 204 No\r\n" + head
+            )
+            code, headers, body = await self.ask(post("/completion"))
+            self.assertEqual((code, body), (204, b""), head)
+            self.assertNotIn("transfer-encoding", headers)

@@ -48,6 +48,12 @@ class FactsTests(SynchronousTestCase):
         """A server that says less of it is understood."""
         self.assertEqual(facts_in(event(timings={"prompt_n": 7})), Facts(0, 7, 0))
 
+    def test_no_speed(self) -> None:
+        """A speed that is hardly any is not known: others are computed with it."""
+        for odd in (0, 5e-324, 1e-9, None):
+            said = {**_TIMINGS, "prompt_per_second": odd, "predicted_per_second": odd}
+            self.assertEqual(facts_in(event(timings=said)), Facts(22, 5, 8), odd)
+
     def test_usage(self) -> None:
         """Where there are no timings, the usage says what was cached."""
         cached = {"cached_tokens": 4}

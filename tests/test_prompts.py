@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
-from paddler.prompts import LEAST, SHARE, Prompt, PromptFields, prompt_of
+from paddler.prompts import LEAST, MANY, SHARE, Prompt, PromptFields, prompt_of
 
 CHAT = "/v1/chat/completions"
 
@@ -164,6 +164,15 @@ class ChainTests(SynchronousTestCase):
         """However large a prompt is, its blocks are few."""
         for body in (chat("x" * 20_000_000), chat(*["y" * 60] * 50_000)):
             self.assertLess(len(self.known(body).chain), 400)
+
+    def test_very_long_list(self) -> None:
+        """A list of so many messages is none of a chat's, and is read as a text."""
+        body = chat("You are kind. " * 40)
+        body["messages"] += [1] * MANY
+        prompt = self.known(body)
+        self.assertLess(len(prompt.chain) + len(prompt.tails), 200)
+        body["messages"][-1] = 2
+        self.assertGreater(self.alike(prompt, self.known(body)), prompt.size * (1 - 2 / SHARE))
 
     def test_no_prompt(self) -> None:
         """What has no prompt, or one that makes no sense, has no chain."""

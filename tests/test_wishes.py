@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from paddler.balancer.bodies import FileBody, MemoryBody
 from paddler.balancer.wishes import Wishes, wishes, wishes_of
 from paddler.headers import RequestHeaders
+from paddler.prompts import MANY
 
 
 class WeightTests(SynchronousTestCase):
@@ -118,6 +119,25 @@ def form(*fields: tuple[str, bytes], ends: bool = True) -> bytes:
         for name, value in fields
     ]
     return b"".join(parts) + (b"--XX--\r\n" if ends else b"")
+
+    def test_many_messages(self) -> None:
+        """More messages than any chat has are not told apart, which takes long."""
+        many = b'{"messages":[%b1]}' % (b"1," * MANY)
+        found, sent = wishes("/v1/chat/completions", many, prompts=True)
+        assert found.prompt is not None
+        self.assertLess(len(found.prompt.tails), 10)
+        self.assertIs(sent, many)
+
+    def test_many_commas(self) -> None:
+        """A chat's messages are told apart however many commas are in their texts."""
+        ends = []
+        for last in (b"one", b"two"):
+            chat = b'{"messages":[{"content":"%b"},{"content":"%b"}]}' % (b"1," * MANY, last)
+            prompt = wishes("/v1/chat/completions", chat, prompts=True)[0].prompt
+            assert prompt is not None
+            self.assertEqual(prompt.last, len(b'{"content":"one"}'))
+            ends.append(prompt.ends[-1])
+        self.assertEqual(ends[0], ends[1])
 
 
 class FormTests(SynchronousTestCase):

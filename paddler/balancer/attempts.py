@@ -142,7 +142,7 @@ class Attempt(msgspec.Struct, eq=False):
         self.code = head.code
         if head.code >= 500 or head.code == 400:
             self._held = b""
-        if self._held is not None or not head.chunked:
+        if self._held is not None or not head.chunked or head.bodyless:
             self.takes_frames = False
         self._last_byte_at = self._clock.seconds()
 
@@ -157,6 +157,8 @@ class Attempt(msgspec.Struct, eq=False):
             if self._held is not None:
                 return
         if not self.started:
+            if self._head.bodyless:
+                return  # some servers send one all the same, which a client takes for an answer
             self._start()
         if not self._last:
             self._last = deque(maxlen=PIECES)

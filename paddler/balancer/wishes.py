@@ -14,7 +14,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 from paddler.balancer.bodies import BOM
 from paddler.balancer.shortening import SMALL, shortened, without_list
 from paddler.headers import SESSION, RequestHeaders
-from paddler.prompts import WORTH_IT, Prompt, PromptFields, prompt_of, session_of
+from paddler.prompts import MANY, WORTH_IT, Prompt, PromptFields, prompt_of, session_of
 
 __all__ = ["Wishes", "wishes", "wishes_of"]
 
@@ -108,12 +108,18 @@ def wishes(
 
 def _read(text: bytes, prompts: bool) -> _Body:
     """The fields of a body; with `prompts` the messages are told apart where they can be."""
-    if prompts:
+    if prompts and (len(text) <= MANY or _commas(text) <= MANY):
         try:
             return _chat_decoder.decode(text)
         except msgspec.ValidationError:
             pass  # messages that are none
     return _body_decoder.decode(text)
+
+
+def _commas(text: bytes) -> int:
+    """How many commas a body has, those within long texts aside where there are many."""
+    commas = text.count(b",")
+    return commas if commas <= MANY else shortened(text).count(b",")
 
 
 def wishes_of(

@@ -6,7 +6,12 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from httptools import HttpParserCallbackError, HttpParserError, HttpResponseParser
+from httptools import (
+    HttpParserCallbackError,
+    HttpParserError,
+    HttpParserUpgrade,
+    HttpResponseParser,
+)
 from twisted.python.failure import Failure
 
 from paddler.balancer.fastlane.known import Known
@@ -135,7 +140,7 @@ class Line(asyncio.Protocol):
                 self._ended(None, cut=self._more)
         except HttpParserCallbackError as error:
             self._broke(call, error.__context__ or error)
-        except HttpParserError as error:
+        except (HttpParserError, HttpParserUpgrade) as error:
             if self._whole and not self._framed:
                 self._ended(None, cut=True)
                 return
