@@ -20,7 +20,7 @@ from __future__ import annotations
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-__all__ = ["WORTH_IT", "Prompt", "PromptFields", "prompt_of", "session_of"]
+__all__ = ["WORTH_IT", "Prompt", "PromptFields", "many_items", "prompt_of", "session_of"]
 
 Raw = msgspec.Raw
 _Field = msgspec.Raw | msgspec.UnsetType
@@ -35,6 +35,10 @@ LEAST_INSIDE = 1024
 SHARE = 16
 #: Of what lies behind the last block of a text there are at most so many hashes.
 TAILS = 8
+#: And of messages, the last so many.
+MOST_TAILS = 256
+#: Bytes from which JSON may have too many items to be told apart, and commas that are too many.
+LARGE, COMMAS = 256 * 1024, 100_000
 
 
 class Prompt(msgspec.Struct, eq=False, gc=False):
@@ -55,6 +59,11 @@ class Prompt(msgspec.Struct, eq=False, gc=False):
     last: int = 0
     session: int | None = None
     tails: list[int] = []
+
+
+def many_items(text: bytes | msgspec.Raw) -> bool:
+    """Whether JSON may have more items than there is memory and time to tell apart."""
+    return len(text) > LARGE and bytes(text).count(b",") > COMMAS
 
 
 class PromptFields(msgspec.Struct):
@@ -160,7 +169,8 @@ def prompt_of(path: str, fields: PromptFields, session: bytes | None = None) -> 
         return None
     hashed = None if said is None else digest(said, seed)
     # The last part is new only where there were others before it.
-    return Prompt(chain, ends, size, last if last < size else 0, hashed, tails)
+    new = last if last < size else 0
+    return Prompt(chain, ends, size, new, hashed, tails[-MOST_TAILS:])
 
 
 def session_of(fields: PromptFields) -> bytes | None:
@@ -185,7 +195,8 @@ def _parts(fields: PromptFields, names: tuple[str, ...]) -> list[Raw | memoryvie
             continue
         view = memoryview(field)
         opening = bytes(view[:64]).lstrip()
-        if opening.startswith(b"[") and not opening[1:].lstrip()[:1].isdigit():
+        listed = opening.startswith(b"[") and not opening[1:].lstrip()[:1].isdigit()
+        if listed and not many_items(field):
             parts += _list_decoder.decode(field)
         elif opening != b"null":
             # Without the quote or bracket behind it, which is not there in a longer one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from io import BytesIO
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -104,6 +105,38 @@ class PromptTests(SynchronousTestCase):
             body = b'{"messages":%b,"n":2,"model":"m","x":"%b"}' % (odd, b"y" * 600)
             found, _ = wishes("/v1/chat/completions", body, True)
             self.assertEqual((found.weight, found.model, found.prompt), (2, "m", None), odd)
+
+    def test_very_many_items(self) -> None:
+        """What is nothing but items takes no more than a few times its own bytes."""
+        for path, begin, item, weight in (
+            ("/v1/chat/completions", b'{"messages":[', b"1", 1),
+            ("/v1/chat/completions", b'{"messages":[', b"{}", 1),
+            ("/v1/chat/completions", b'{"tools":[{},', b"1", 1),
+            ("/completion", b'{"prompt":["",', b'""', 65_536),
+            ("/v1/rerank", b'{"documents":["",', b'""', 65_536),
+        ):
+            body = begin + b",".join([item] * 1_000_000) + b"]}"
+            tracemalloc.start()
+            found, _ = wishes(path, body, True)
+            _, most = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            self.assertLess(most, 5 * len(body), begin)
+            self.assertEqual(found.weight, weight)
+            if found.prompt is not None:
+                self.assertLess(len(found.prompt.tails) + len(found.prompt.chain), 512)
+
+    def test_many_commas(self) -> None:
+        """A long chat that is too much to be told apart still begins as it did."""
+        text = b'{"role":"user","content":"%b"}' % (b"1,2,3," * 50_000)
+        chains = []
+        for count in (1, 2):
+            body = b'{"messages":[%b]}' % b",".join([text] * count)
+            found, _ = wishes("/v1/chat/completions", body, True)
+            assert found.prompt is not None
+            chains.append(found.prompt.chain)
+        alike = len(chains[0]) - 1
+        self.assertEqual(chains[0][:alike], chains[1][:alike])
+        self.assertGreater(alike, 30)
 
     def test_nobody_asks(self) -> None:
         """Where nobody asks for it there is none."""

@@ -14,7 +14,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 from paddler.balancer.bodies import BOM
 from paddler.balancer.shortening import SMALL, shortened, without_list
 from paddler.headers import SESSION, RequestHeaders
-from paddler.prompts import WORTH_IT, Prompt, PromptFields, prompt_of, session_of
+from paddler.prompts import WORTH_IT, Prompt, PromptFields, many_items, prompt_of, session_of
 
 __all__ = ["Wishes", "wishes", "wishes_of"]
 
@@ -31,6 +31,8 @@ _CUT = b'""'
 _COUNT = re.compile(rb"([0-9]{1,5})(?:\.0{1,9})?")
 #: Bytes of a value that are looked at to see what kind it is: JSON allows blanks before it.
 _OPENING = 64
+#: What a list counts as that has too many items to be counted: more than any server has slots.
+_MANY = 65_536
 #: Bytes of a form that are read at a time, and of a name in it.
 _BLOCK = 64 * 1024
 _NAME = 1024
@@ -108,7 +110,7 @@ def wishes(
 
 def _read(text: bytes, prompts: bool) -> _Body:
     """The fields of a body; with `prompts` the messages are told apart where they can be."""
-    if prompts:
+    if prompts and not many_items(text):
         try:
             return _chat_decoder.decode(text)
         except msgspec.ValidationError:
@@ -172,6 +174,8 @@ def _prompts(raw: msgspec.Raw | msgspec.UnsetType) -> int:
     opening = _opening(raw)
     if not opening.startswith(b"[") or opening[1:].lstrip().startswith(_NUMBERS_BEGIN_WITH):
         return 1
+    if _too_many(raw):
+        return _MANY
     items = _list_decoder.decode(raw)
     tokens = any(_opening(item).startswith(_NUMBERS_BEGIN_WITH) for item in items)
     return 1 if tokens else max(1, len(items))
@@ -181,7 +185,12 @@ def _items(raw: msgspec.Raw | msgspec.UnsetType) -> int:
     """The length of a list; 1 where it is none."""
     if raw is msgspec.UNSET or not _opening(raw).startswith(b"["):
         return 1
-    return max(1, len(_list_decoder.decode(raw)))
+    return _MANY if _too_many(raw) else max(1, len(_list_decoder.decode(raw)))
+
+
+def _too_many(raw: msgspec.Raw) -> bool:
+    """Whether a list may have too many items to be counted, whatever its long texts have."""
+    return many_items(raw) and many_items(shortened(bytes(raw)))
 
 
 def _model_in_form(body: Any, headers: RequestHeaders) -> str | None:
