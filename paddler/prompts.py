@@ -17,6 +17,8 @@ from another that begins alike.
 
 from __future__ import annotations
 
+import os
+
 import msgspec
 from xxhash import xxh3_64_intdigest
 
@@ -25,6 +27,9 @@ __all__ = ["WORTH_IT", "Prompt", "PromptFields", "many_items", "prompt_of", "ses
 Raw = msgspec.Raw
 _Field = msgspec.Raw | msgspec.UnsetType
 _UNSET = msgspec.UNSET
+
+#: What all hashes begin with: who can't know it can't make one prompt's hash another's.
+_SECRET = int.from_bytes(os.urandom(8), "big")
 
 #: Bytes of a prompt below which a server evaluates it too soon for it to matter where it has been.
 WORTH_IT = 512
@@ -79,14 +84,16 @@ class PromptFields(msgspec.Struct):
     input_extra: _Field = _UNSET
     input_prefix: _Field = _UNSET
     input_suffix: _Field = _UNSET
+    cache_prompt: _Field = _UNSET
     prompt_cache_key: _Field = _UNSET
     session_id: _Field = _UNSET
 
 
 _list_decoder = msgspec.json.Decoder(list[Raw])
 
-#: Pictures and sounds are written like this; what one counts as, in bytes of text.
-_PICTURE, PICTURE = b";base64,", 4096
+#: Messages with pictures or sounds have one of these; what they count as, in bytes of text.
+_PICTURES = (b";base64,", b'"base64"', b'"input_audio"', b'"multimodal_data"')
+PICTURE = 4096
 
 #: The fields that make up the prompt, in the order in which llama-server's templates have them.
 #: A list is a message for each item.
@@ -94,6 +101,8 @@ _CHAT = ("tools", "system", "instructions", "messages")
 _RESPONSES = ("tools", "instructions", "input")
 _INFILL = ("input_extra", "input_prefix", "input_suffix", "prompt")
 _TEXT = ("prompt",)
+_NOT = b"false"
+_NO_SESSION = (b"", b"null")
 _FIELDS = {
     "/completion": _TEXT,
     "/completions": _TEXT,
@@ -117,10 +126,10 @@ def prompt_of(path: str, fields: PromptFields, session: bytes | None = None) -> 
     :param session: what the client calls the session in a header.
     """
     names = _FIELDS.get(path)
-    if names is None:
+    if names is None or (fields.cache_prompt is not _UNSET and bytes(fields.cache_prompt) == _NOT):
         return None
     digest = xxh3_64_intdigest
-    seed = digest(b"" if fields.model is _UNSET else fields.model)
+    seed = digest(b"" if fields.model is _UNSET else fields.model, _SECRET)
     chain: list[int] = []
     ends: list[int] = []
     tails: list[int] = []
@@ -130,7 +139,7 @@ def prompt_of(path: str, fields: PromptFields, session: bytes | None = None) -> 
         if last <= step:
             value = digest(part, value)
             size += last
-        elif _PICTURE in bytes(part):
+        elif _has_picture(bytes(part)):
             # Of so many bytes become few tokens.
             value = digest(part, value)
             last = min(last, PICTURE)
@@ -178,9 +187,13 @@ def session_of(fields: PromptFields) -> bytes | None:
     if fields.prompt_cache_key is _UNSET and fields.session_id is _UNSET:
         return None
     for field in (fields.prompt_cache_key, fields.session_id):
-        if field is not _UNSET and (said := bytes(field)) != b"null":
-            return said.strip(b'"')
+        if field is not _UNSET and (said := bytes(field).strip(b'"')) not in _NO_SESSION:
+            return said
     return None
+
+
+def _has_picture(part: bytes) -> bool:
+    return any(mark in part for mark in _PICTURES)
 
 
 def _parts(fields: PromptFields, names: tuple[str, ...]) -> list[Raw | memoryview]:

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.balancer.bodies import FileBody, MemoryBody
 from paddler.balancer.wishes import Wishes, wishes, wishes_of
+from paddler.errors import MalformedRequest
 from paddler.headers import RequestHeaders
 
 
@@ -31,7 +32,10 @@ class WeightTests(SynchronousTestCase):
             ("/v1/chat/completions", b'{"n":4,"prompt":["a","b"]}', 4),
             ("/v1/chat/completions", b'{"n_cmpl":2}', 2),
             ("/v1/chat/completions", b'{"n":2.0}', 2),
-            ("/v1/chat/completions", b'{"n":2.5}', 1),
+            ("/v1/chat/completions", b'{"n":2.5}', 2),
+            ("/v1/chat/completions", b'{"n":0.3e1}', 3),
+            ("/v1/chat/completions", b'{"n":3E0}', 3),
+            ("/v1/chat/completions", b'{"n":1e9}', 65_536),
             ("/v1/chat/completions", b" " * 99 + b'{"n":2}', 2),
             ("/v1/chat/completions", b'\xef\xbb\xbf{"n":2}', 2),
             ("/v1/chat/completions", b'{"n":0}', 1),
@@ -51,9 +55,26 @@ class WeightTests(SynchronousTestCase):
 
     def test_unreadable(self) -> None:
         """What can't be read takes one slot and is passed on as it is."""
-        nested = b'{"prompt":' + b"[" * 100_000
-        for body in (b"", b"{", b"[1]", b"3", b"\xff", b'{"a":"\xff"}', b"--form", nested):
+        for body in (b"", b"{", b"[1]", b"3", b"\xff", b'{"a":"\xff"}', b"--form", b'{"a\0":1}'):
             self.assertEqual(wishes("/completion", body), (Wishes(), body))
+
+    def test_nested(self) -> None:
+        """What only llama-server can read might ask for more slots than it is counted for."""
+        for depth in (900, 950, 975, 990, 1000, 1010, 100_000):
+            for prompts in (False, True):
+                for begin, end in ((b'{"id_slot":0,"prompt":', b"}"), (b'{"messages":', b"}")):
+                    body = begin + b"[" * depth + b"]" * depth + end
+                    try:
+                        _, sent = wishes("/completion", body, prompts)
+                    except MalformedRequest:
+                        continue
+                    self.assertLess(depth, 100_000)
+                    self.assertNotIn(b"id_slot", sent)
+
+    def test_behind_a_nul(self) -> None:
+        """llama-server reads a body up to a NUL, so that what lies behind hides nothing."""
+        body = b'{"id_slot":1,"prompt":["a","b"]}\0{'
+        self.assertEqual(wishes("/completion", body), (Wishes(2), b'{"prompt":["a","b"]}'))
 
     def test_id_slot(self) -> None:
         """`id_slot` goes, however it is written; the rest stays as it is."""
