@@ -233,6 +233,13 @@ class AnswerTests(HeadsCase):
             self.answer(self.a, str(chat), "u", "v", cached=0, evaluated=600)
         self.assertAlmostEqual(self.heads.bytes_per_token, 2.0, places=2)
 
+    def test_no_sense(self) -> None:
+        """One answer that makes no sense changes little of it."""
+        for chat in range(300):
+            self.answer(self.a, str(chat), "u", "v", cached=0, evaluated=300)
+        self.answer(self.a, "odd", "u", "v", cached=2**40, evaluated=2**40)
+        self.assertGreater(self.heads.bytes_per_token, 3.0)
+
     def test_restart_that_nobody_saw(self) -> None:
         """Several prompts in a row that were gone say that the others are gone too."""
         for chat in "klmnop":

@@ -17,7 +17,7 @@ from paddler.prompts import Prompt
 from paddler.scheduling.slots import Upstream
 from paddler.values import Report
 
-__all__ = ["TOKENS_KEPT", "Cache", "Held", "loses_cache"]
+__all__ = ["TOKENS_KEPT", "Cache", "Held", "Running", "loses_cache"]
 
 #: Tokens that a llama-server is believed to keep at first: 8 GiB of an 8B model's.
 TOKENS_KEPT = 64_000.0
@@ -82,6 +82,16 @@ class Held(msgspec.Struct, eq=False, gc=False):
     def goes_on_as(self, prompt: Prompt) -> bool:
         """Whether a prompt that has all its blocks is the same chat, as far as can be told."""
         return not self.tail or len(prompt.chain) > len(self.chain) or self.tail in prompt.tails
+
+
+class Running(msgspec.Struct, eq=False, gc=False):
+    """A prompt that was sent.
+
+    :param answers: something of its answer has come.
+    """
+
+    held: Held | None
+    answers: bool = False
 
 
 @attrs.define(eq=False)

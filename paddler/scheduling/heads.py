@@ -23,6 +23,8 @@ __all__ = ["Heads", "Seen"]
 
 #: Bytes for a token until answers have said; English has 4 to 5.
 BYTES_PER_TOKEN = 4.0
+#: And what an answer may say.
+LEAST_BYTES, MOST_BYTES = 0.5, 20.0
 #: Holders of a beginning that are found at a time.
 HOLDERS = 8
 #: Holders of which each is asked for itself.
@@ -189,6 +191,8 @@ class Heads:
             at_edge = self._take_out(cache, before)
             if not before.goes_on_as(prompt):
                 known.differ(chain)
+        # More than a context holds is not kept.
+        tokens = min(tokens, upstream.report.n_ctx or tokens)
         self._number += 1
         # Of what others begin with too, nothing can be told.
         believed = max(0.0, tokens - seen.shared - own)
@@ -233,6 +237,11 @@ class Heads:
             self.generation += bool(gone)
         self._trim(cache)
 
+    def refused(self, held: Held) -> None:
+        """An upstream was sent a prompt and has evaluated nothing of it."""
+        if not held.dropped:
+            self._drop(self._caches[held.upstream], held)
+
     def forget(self, upstream: Upstream) -> None:
         """An upstream has nothing any more."""
         cache = self._caches.pop(upstream, None)
@@ -252,9 +261,11 @@ class Heads:
         """Learn how many bytes a token has."""
         if tokens < TELLING:
             return
+        # One answer that makes no sense is not all that is learnt.
+        tokens = min(max(tokens, size / MOST_BYTES), size / LEAST_BYTES)
         self._said_bytes = 0.98 * self._said_bytes + size
         self._said_tokens = 0.98 * self._said_tokens + tokens
-        self.bytes_per_token = min(20.0, max(0.5, self._said_bytes / self._said_tokens))
+        self.bytes_per_token = self._said_bytes / self._said_tokens
 
     def _take_out(self, cache: Cache, held: Held) -> bool:
         """Out of its cache, what is known of its blocks left as it is.

@@ -17,14 +17,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
+from operator import attrgetter
 from random import Random
 from typing import ClassVar
 
-import msgspec
-
 from paddler.facts import Facts
 from paddler.scheduling.alone import choose
-from paddler.scheduling.caches import Held, loses_cache
+from paddler.scheduling.caches import Running, loses_cache
 from paddler.scheduling.decisions import KEPT, Decision, why
 from paddler.scheduling.fleet import Fleet
 from paddler.scheduling.granting import Granting
@@ -32,36 +31,23 @@ from paddler.scheduling.heads import Heads, Seen
 from paddler.scheduling.lines import Line, Waiter
 from paddler.scheduling.outcomes import Grant
 from paddler.scheduling.pace import Pace, Paces
-from paddler.scheduling.policies import IdleSlots, Policy, Prefix
+from paddler.scheduling.policies import IdleSlots, Prefix
 from paddler.scheduling.slots import Lease, Upstream
 from paddler.scheduling.standing import UNKNOWN, Costs, Price, Round, Stand
 from paddler.scheduling.waiting import WaitingQueue
 from paddler.values import Report
 
-__all__ = ["Prefix", "Toll", "granting_by"]
+__all__ = ["Prefix", "Toll"]
 
 #: Waiters that are looked at for a slot.
 WINDOW = 32
+#: And of those behind them, where something is free that these had better not have.
+BEYOND = 256
 #: Seconds for which it holds what somebody's prompt costs at least, as far as the order goes.
 COUNTED = 0.5
 
-
-class _Running(msgspec.Struct, eq=False, gc=False):
-    """A prompt that was sent.
-
-    :param answers: something of its answer has come.
-    """
-
-    held: Held | None
-    answers: bool = False
-
-
-def _place(waiter: Waiter) -> int:
-    return waiter.place
-
-
-def _counts_from(waiter: Waiter) -> tuple[float, int]:
-    return waiter.counts_from, waiter.place
+_place = attrgetter("place")
+_counts_from = attrgetter("counts_from", "place")
 
 
 class Toll(Granting):
@@ -77,7 +63,7 @@ class Toll(Granting):
         self._bound = settings.fairness_bound
         self.heads = Heads(settings.memory)
         self.paces = Paces()
-        self._running: dict[Lease, _Running] = {}
+        self._running: dict[Lease, Running] = {}
         self._due: float | None = None
         #: What is told of the last grants, where somebody asks.
         self._granted: deque[tuple[Waiter, Seen | None, Upstream, float, float, bool, Costs]]
@@ -123,6 +109,17 @@ class Toll(Granting):
             return None
         return self._give(waiter, seen, stand.upstream, now, round_.costs)
 
+    def grant_anywhere(self, waiter: Waiter, now: float) -> Lease | None:
+        """See `Granting`."""
+        round_ = Round(now, self.paces, self._random)
+        servers = self._fleet.kinds.servers(waiter.need)
+        prices = round_.prices(self._seen(waiter), servers, self.heads, 0)
+        for line in self._queue.lines:
+            if line.kept is not None and line.head is line.first():
+                round_.keep(line.kept)
+        stand = round_.cheapest(waiter.weight, prices, with_room=True)
+        return None if stand is None else self._take(waiter, stand, round_, now)
+
     def grant_all(self, now: float) -> list[Grant]:
         """See `Granting`."""
         self._due = None
@@ -136,6 +133,17 @@ class Toll(Granting):
         for line in lines:
             round_.look(kinds.servers(line.need))
         self._keep(window, round_, now)
+        grants = self._ask(window, round_, now)
+        if round_.room:
+            # Those who had better wait keep from nobody what they don't take.
+            beyond = self._queue.others(lines, window, BEYOND, now - COUNTED)
+            grants += self._ask(beyond, round_, now)
+            window.update(beyond)
+        self._note_passed(window, grants, round_, now)
+        return grants
+
+    def _ask(self, window: dict[Waiter, Line], round_: Round, now: float) -> list[Grant]:
+        """Give these their slots, those for whom it is best to have them now."""
         grants: list[Grant] = []
         for waiter, anywhere in self._in_order(window, round_, now):
             if not round_.room:
@@ -150,7 +158,6 @@ class Toll(Granting):
                 grants.append(Grant(waiter, lease))
             elif not anywhere:
                 stand.line += waiter.weight / stand.rate
-        self._note_passed(window, grants, round_, now)
         return grants
 
     def _prices(self, waiter: Waiter, line: Line, round_: Round) -> list[Price]:
@@ -161,9 +168,9 @@ class Toll(Granting):
         self, window: dict[Waiter, Line], round_: Round, now: float
     ) -> Iterator[tuple[Waiter, bool]]:
         """Who is asked next, and whether any server with room will do for it."""
-        since = now - self._bound
+        bound = self._bound
         first = [w for w, line in window.items() if line.head is w]
-        first += [w for w in window if w.passed_at is not None and w.passed_at <= since]
+        first += [w for w in window if w.passed_at is not None and w.passed_at + bound <= now]
         for waiter in sorted(first, key=_place):
             if waiter.waiting:
                 yield waiter, True
@@ -243,7 +250,7 @@ class Toll(Granting):
             own, shared = self.heads.missing(seen, upstream)
             missing = own + shared
             self.paces.sent(upstream, missing, now)
-            self._running[lease] = _Running(self.heads.sent(seen, upstream))
+            self._running[lease] = Running(self.heads.sent(seen, upstream))
             waiter.seen = None
         self._granted.append((waiter, seen, upstream, missing, now, fair, costs))
         return lease
@@ -262,7 +269,11 @@ class Toll(Granting):
         upstream, running = lease.upstream, self._running.get(lease)
         if upstream.forgotten or lease.ended:
             return
-        self.paces.ended(upstream, now - lease.granted_at)
+        if facts is not None or (running is not None and running.answers):
+            self.paces.ended(upstream, now - lease.granted_at)
+        elif running is not None and running.held is not None:
+            # It was refused, and nothing of it is there.
+            self.heads.refused(running.held)
         if facts is not None:
             self.paces.learn(upstream, facts)
             # Of several prompts or answers to one, only the last says something.
@@ -287,12 +298,3 @@ class Toll(Granting):
         """See `Granting`."""
         self.heads.forget(upstream)
         self.paces.forget(upstream)
-
-
-def granting_by(
-    policy: Policy | Prefix, random: Random, fleet: Fleet, queue: WaitingQueue
-) -> Granting:
-    """What finds room for waiters by a policy."""
-    if isinstance(policy, Prefix):
-        return Toll(policy, random, fleet, queue)
-    return Granting(policy, random, fleet, queue)
