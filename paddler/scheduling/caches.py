@@ -57,6 +57,7 @@ class Held(msgspec.Struct, eq=False, gc=False):
     :param at_edge: it had been among the oldest there, by half of all tokens.
     :param number: later ones have higher ones.
     :param tail: the hash of all of it; 0: it ends with its last block.
+    :param by_name: what was believed to be there was so for its session's name.
     :ivar answered: tokens of its answer, which are kept with it.
     :ivar dropped: it is no longer believed to be there.
     """
@@ -71,6 +72,7 @@ class Held(msgspec.Struct, eq=False, gc=False):
     at_edge: bool
     number: int
     tail: int = 0
+    by_name: bool = False
     answered: float = 0.0
     dropped: bool = False
 

@@ -16,7 +16,7 @@ from paddler.facts import Facts
 from paddler.prompts import Prompt
 from paddler.scheduling.beginnings import Beginnings
 from paddler.scheduling.caches import TOKENS_KEPT, Cache, Held
-from paddler.scheduling.seen import Seen
+from paddler.scheduling.seen import NoSessions, Seen
 from paddler.scheduling.slots import Upstream
 
 __all__ = ["Heads", "Seen"]
@@ -54,6 +54,7 @@ class Heads:
     _all: OrderedDict[Held, None] = attrs.field(factory=OrderedDict, init=False)
     _taken: int = attrs.field(default=0, init=False)
     _number: int = attrs.field(default=0, init=False)
+    _no_sessions: NoSessions = attrs.field(factory=NoSessions, init=False)
     _said_bytes: float = attrs.field(default=0.0, init=False)
     _said_tokens: float = attrs.field(default=0.0, init=False)
 
@@ -67,6 +68,8 @@ class Heads:
     def look(self, prompt: Prompt) -> Seen:
         """What is known of a prompt; who has it is told when it is asked."""
         known, chain, per_token = self._beginnings, prompt.chain, self.bytes_per_token
+        if prompt.session in self._no_sessions:
+            prompt.session = None
         deepest = known.deepest(chain)
         last = known.shared(chain, deepest)
         tokens = prompt.size / per_token
@@ -79,7 +82,7 @@ class Heads:
         seen = self.look(prompt)
         known, chain, there = self._beginnings, prompt.chain, seen.there
         if prompt.session is not None:
-            for upstream in known.holders(prompt.session):
+            for upstream in islice(known.holders(prompt.session), HOLDERS):
                 there[upstream] = self._missing(seen, upstream, known.depth(chain, upstream))
         for depth in range(seen.deepest, -1, -1):
             holders = known.holders(chain[depth])
@@ -125,7 +128,8 @@ class Heads:
         have = known.holders(prompt.chain[deepest]) if deepest >= 0 else {}
         some = list(have if len(have) <= HOLDERS else islice(have, HOLDERS))
         if prompt.session is not None:
-            some += (u for u in known.holders(prompt.session) if u not in have)
+            named = islice(known.holders(prompt.session), HOLDERS)
+            some += (u for u in named if u not in have)
         return some
 
     def least_elsewhere(self, seen: Seen, upstream: Upstream) -> float:
@@ -207,6 +211,7 @@ class Heads:
             at_edge,
             self._number,
             prompt.tails[-1] if prompt.tails else 0,
+            prompt.session is not None and (before is None or not before.goes_on_as(prompt)),
         )
         if begin < len(chain):
             known.add(chain, upstream, begin)
@@ -231,6 +236,10 @@ class Heads:
         self._all.move_to_end(held)
         if facts.evaluated is not None and held.believed >= TELLING:
             found = facts.cached - held.shared >= held.believed / 2
+            if held.by_name and not found:
+                # All chats of a client may be called alike; of the cache that says nothing.
+                self._no_sessions.add(held.session)
+                return self._trim(cache)
             gone = cache.judge(held, found=found)
             for old in gone:
                 self._drop(cache, old)
