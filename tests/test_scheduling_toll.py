@@ -337,6 +337,17 @@ class FairnessTests(TollCase):
         decision = list(self.toll.decisions)[-1]
         self.assertEqual((decision.why, decision.waited_seconds), ("fairness", BOUND))
 
+    def test_heavy_among_many(self) -> None:
+        """What takes all of a small server is granted that, though larger ones have more idle."""
+        for _ in range(2):
+            for number in range(20):
+                self.hear(f"large {number}", slots=8, busy=4)
+            self.scene.now += 1.0
+        for blocks in (("x", "y"), ()):
+            self.hear("small", slots=2)
+            self.assertEqual(self.has(heavy := self.ask(*blocks, weight=8)), "small")
+            self.end(heavy)
+
     def test_behind_many_who_wait(self) -> None:
         """Whom something free suits gets it, however many wait by choice before it."""
         for name in "abc":

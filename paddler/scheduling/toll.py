@@ -187,12 +187,14 @@ class Toll(Granting):
         """Keep a server for each head that needs several slots and finds them nowhere."""
         kept: list[Upstream] = []
         for waiter, line in window.items():
-            weight = waiter.weight
-            if weight == 1 or line.first() is not waiter:
+            if waiter.weight == 1 or line.first() is not waiter:
                 continue
-            prices = self._prices(waiter, line, round_)
-            if not any(stand.has_room(weight) for _, stand in prices):
+            servers = self._fleet.kinds.servers(line.need)
+            room = self._policy.choose(waiter, servers, kept, self._random)
+            if room is None:
                 self._keep_for(line, waiter, kept, now)
+            else:
+                round_.add(servers, room)
         for upstream in kept:
             round_.keep(upstream)
 
@@ -223,10 +225,7 @@ class Toll(Granting):
     def _take(
         self, waiter: Waiter, stand: Stand, round_: Round, now: float, *, fair: bool = False
     ) -> Lease:
-        """Give one who waits its slots.
-
-        :param fair: it is its turn, wherever a slot is free.
-        """
+        """Give one who waits its slots."""
         seen = self._seen(waiter)
         lease = self._give(waiter, seen, stand.upstream, now, round_.costs, fair=fair)
         round_.took(stand)
