@@ -25,6 +25,8 @@ _NESTED = re.compile(rb'"usage"\s*:\s*(\{(?:[^{}]|\{[^{}]{0,500}\}){0,2000}\})')
 
 _Count = Annotated[int, Meta(ge=0, le=2**40)]
 _Speed = Annotated[float, Meta(ge=0, le=1e9)]
+#: Tokens in a second below which nothing was measured.
+SLOWEST = 0.01
 
 
 class Facts(msgspec.Struct, frozen=True, gc=False):
@@ -44,6 +46,10 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     answer_speed: float | None = None
 
 
+def _measured(speed: float | None) -> float | None:
+    return None if speed is None or speed < SLOWEST else speed
+
+
 class _Timings(msgspec.Struct):
     """llama-server's own."""
 
@@ -59,8 +65,8 @@ class _Timings(msgspec.Struct):
             self.cache_n,
             self.prompt_n,
             self.predicted_n,
-            self.prompt_per_second or None,
-            self.predicted_per_second or None,
+            _measured(self.prompt_per_second),
+            _measured(self.predicted_per_second),
         )
 
 
@@ -108,7 +114,7 @@ def facts_in(tail: bytes) -> Facts | None:
             begin = begins.end()
             try:
                 return _timings_decoder.decode(tail[begin : tail.find(b"}", begin) + 1]).facts()
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 pass
         place = tail.rfind(_TIMINGS, 0, place)
     place = tail.rfind(_USAGE)
@@ -117,7 +123,7 @@ def facts_in(tail: bytes) -> Facts | None:
         if found is not None:
             try:
                 return _usage_decoder.decode(found[1]).facts()
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 pass
         place = tail.rfind(_USAGE, 0, place)
     return None

@@ -82,8 +82,17 @@ class FactsTests(SynchronousTestCase):
             b'"timings":{\xff}',
             b'"usage":' + b"{" * 5000,
             b'"usage":{' + b"{}" * 3000,
+            b'"timings":{"x":' + b"[" * 1900 + b"]" * 1900 + b"}",
+            b'"usage":{"x":' + b"[" * 1900 + b"]" * 1900 + b"}",
         ):
             self.assertIsNone(facts_in(tail), tail[:50])
+
+    def test_no_speed(self) -> None:
+        """A speed at which nothing would ever come is none."""
+        for speed in (0, 1e-320, 1e-9):
+            facts = facts_in(event(timings={"prompt_n": 50, "prompt_per_second": speed}))
+            assert facts is not None
+            self.assertEqual((facts.evaluated, facts.prompt_speed), (50, None))
 
     def test_text_of_a_model(self) -> None:
         """What a model writes is no fact."""
