@@ -114,7 +114,7 @@ def facts_in(tail: bytes) -> Facts | None:
             begin = begins.end()
             try:
                 return _timings_decoder.decode(tail[begin : tail.find(b"}", begin) + 1]).facts()
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 pass
         place = tail.rfind(_TIMINGS, 0, place)
     place = tail.rfind(_USAGE)
@@ -123,7 +123,7 @@ def facts_in(tail: bytes) -> Facts | None:
         if found is not None:
             try:
                 return _usage_decoder.decode(found[1]).facts()
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 pass
         place = tail.rfind(_USAGE, 0, place)
     return None

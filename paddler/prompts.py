@@ -17,14 +17,19 @@ from another that begins alike.
 
 from __future__ import annotations
 
+import os
+
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-__all__ = ["MANY", "WORTH_IT", "Prompt", "PromptFields", "prompt_of", "session_of"]
+__all__ = ["WORTH_IT", "Prompt", "PromptFields", "many_items", "prompt_of", "session_of"]
 
 Raw = msgspec.Raw
 _Field = msgspec.Raw | msgspec.UnsetType
 _UNSET = msgspec.UNSET
+
+#: What all hashes begin with: who can't know it can't make one prompt's hash another's.
+_SECRET = int.from_bytes(os.urandom(8), "big")
 
 #: Bytes of a prompt below which a server evaluates it too soon for it to matter where it has been.
 WORTH_IT = 512
@@ -34,9 +39,11 @@ LEAST, LEAST_INSIDE, LEAST_BEHIND = 512, 1024, 64
 SHARE = 16
 #: Of what lies behind the last block of a text there are at most so many hashes.
 TAILS = 8
-#: Commas, at most, in a list whose messages are told apart. That takes time and memory for each,
-#: and everybody waits meanwhile; a longer list is a text.
-MANY = 100_000
+#: And of messages, the last so many.
+MOST_TAILS = 256
+#: Bytes from which JSON may have too many items to be told apart, and commas that are too many. To
+#: tell them apart takes time and memory for each, and everybody waits meanwhile.
+LARGE, COMMAS = 256 * 1024, 100_000
 
 
 class Prompt(msgspec.Struct, eq=False, gc=False):
@@ -59,6 +66,11 @@ class Prompt(msgspec.Struct, eq=False, gc=False):
     tails: list[int] = []
 
 
+def many_items(text: bytes | msgspec.Raw) -> bool:
+    """Whether JSON may have more items than there is memory and time to tell apart."""
+    return len(text) > LARGE and bytes(text).count(b",") > COMMAS
+
+
 class PromptFields(msgspec.Struct):
     """What a body's prompt may be in, undecoded; messages may be told apart already."""
 
@@ -72,14 +84,16 @@ class PromptFields(msgspec.Struct):
     input_extra: _Field = _UNSET
     input_prefix: _Field = _UNSET
     input_suffix: _Field = _UNSET
+    cache_prompt: _Field = _UNSET
     prompt_cache_key: _Field = _UNSET
     session_id: _Field = _UNSET
 
 
 _list_decoder = msgspec.json.Decoder(list[Raw])
 
-#: Pictures and sounds are written like this; what one counts as, in bytes of text.
-_PICTURE, PICTURE = b";base64,", 4096
+#: Messages with pictures or sounds have one of these; what they count as, in bytes of text.
+_PICTURES = (b";base64,", b'"base64"', b'"input_audio"', b'"multimodal_data"')
+PICTURE = 4096
 
 #: The fields that make up the prompt, in the order in which llama-server's templates have them.
 #: A list is a message for each item.
@@ -87,6 +101,8 @@ _CHAT = ("tools", "system", "instructions", "messages")
 _RESPONSES = ("tools", "instructions", "input")
 _INFILL = ("input_extra", "input_prefix", "input_suffix", "prompt")
 _TEXT = ("prompt",)
+_NOT = b"false"
+_NO_SESSION = (b"", b"null")
 _FIELDS = {
     "/completion": _TEXT,
     "/completions": _TEXT,
@@ -110,10 +126,10 @@ def prompt_of(path: str, fields: PromptFields, session: bytes | None = None) -> 
     :param session: what the client calls the session in a header.
     """
     names = _FIELDS.get(path)
-    if names is None:
+    if names is None or (fields.cache_prompt is not _UNSET and bytes(fields.cache_prompt) == _NOT):
         return None
     digest = xxh3_64_intdigest
-    seed = digest(b"" if fields.model is _UNSET else fields.model)
+    seed = digest(b"" if fields.model is _UNSET else fields.model, _SECRET)
     chain: list[int] = []
     ends: list[int] = []
     tails: list[int] = []
@@ -127,7 +143,7 @@ def prompt_of(path: str, fields: PromptFields, session: bytes | None = None) -> 
             if new < LEAST or new * SHARE < size:
                 tails.append(value)
                 continue
-        elif _PICTURE in bytes(part):
+        elif _has_picture(bytes(part)):
             # Of so many bytes become few tokens.
             value = digest(part, value)
             last = min(last, PICTURE)
@@ -169,7 +185,8 @@ def prompt_of(path: str, fields: PromptFields, session: bytes | None = None) -> 
         return None
     hashed = None if said is None else digest(said, seed)
     # The last part is new only where there were others before it.
-    return Prompt(chain, ends, size, last if last < size else 0, hashed, tails)
+    new = last if last < size else 0
+    return Prompt(chain, ends, size, new, hashed, tails[-MOST_TAILS:])
 
 
 def session_of(fields: PromptFields) -> bytes | None:
@@ -177,9 +194,13 @@ def session_of(fields: PromptFields) -> bytes | None:
     if fields.prompt_cache_key is _UNSET and fields.session_id is _UNSET:
         return None
     for field in (fields.prompt_cache_key, fields.session_id):
-        if field is not _UNSET and (said := bytes(field)) != b"null":
-            return said.strip(b'"')
+        if field is not _UNSET and (said := bytes(field).strip(b'"')) not in _NO_SESSION:
+            return said
     return None
+
+
+def _has_picture(part: bytes) -> bool:
+    return any(mark in part for mark in _PICTURES)
 
 
 def _parts(fields: PromptFields, names: tuple[str, ...]) -> list[Raw | memoryview]:
@@ -194,8 +215,8 @@ def _parts(fields: PromptFields, names: tuple[str, ...]) -> list[Raw | memoryvie
             continue
         view = memoryview(field)
         opening = bytes(view[:64]).lstrip()
-        lists = opening.startswith(b"[") and not opening[1:].lstrip()[:1].isdigit()
-        if lists and (len(view) <= MANY or bytes(view).count(b",") <= MANY):
+        listed = opening.startswith(b"[") and not opening[1:].lstrip()[:1].isdigit()
+        if listed and not many_items(field):
             parts += _list_decoder.decode(field)
         elif opening != b"null":
             # Without the quote or bracket behind it, which is not there in a longer one.

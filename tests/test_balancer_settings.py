@@ -162,6 +162,17 @@ class SettingsTests(SynchronousTestCase):
             self.assertIn("PADDLER_MANAGEMENT_TOKEN", str(error.code))
             self.assertNotIn(value, str(error.code))
 
+    def test_bound_within_the_timeout(self) -> None:
+        """Nobody waits by choice until it is sent away."""
+        for words, bound in (
+            (("--request-buffer-timeout=10s",), 5.0),
+            (("--request-buffer-timeout=10s", "--fairness-bound=3s"), 3.0),
+            (("--fairness-bound=5m",), 30.0),
+        ):
+            policy = parsed(*words).settings().policy
+            assert isinstance(policy, Prefix)
+            self.assertEqual(policy.fairness_bound, bound)
+
     def test_refused(self) -> None:
         """What contradicts itself or does not fit."""
         for words, named in (

@@ -88,6 +88,8 @@ class FactsTests(SynchronousTestCase):
             b'"timings":{\xff}',
             b'"usage":' + b"{" * 5000,
             b'"usage":{' + b"{}" * 3000,
+            b'"timings":{"x":' + b"[" * 1900 + b"]" * 1900 + b"}",
+            b'"usage":{"x":' + b"[" * 1900 + b"]" * 1900 + b"}",
         ):
             self.assertIsNone(facts_in(tail), tail[:50])
 

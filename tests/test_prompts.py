@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
+from xxhash import xxh3_64_intdigest
 
-from paddler.prompts import LEAST, MANY, SHARE, Prompt, PromptFields, prompt_of
+from paddler.prompts import _SECRET, COMMAS, LEAST, SHARE, Prompt, PromptFields, prompt_of
 
 CHAT = "/v1/chat/completions"
 
@@ -27,6 +28,12 @@ def chat(*messages: str) -> dict[str, Any]:
 def read(body: dict[str, Any], path: str = CHAT, session: bytes | None = None) -> Prompt | None:
     """The prompt of a body."""
     return prompt_of(path, _decoder.decode(json.dumps(body).encode()), session)
+
+
+def chat_of(*content: dict[str, Any]) -> dict[str, Any]:
+    """A chat of one message with that in it."""
+    text = {"type": "text", "text": "What is it? " * 40}
+    return {"messages": [{"role": "user", "content": [text, *content]}]}
 
 
 class ChainTests(SynchronousTestCase):
@@ -160,6 +167,31 @@ class ChainTests(SynchronousTestCase):
         self.assertLess(prompts[0].size, 8000)
         self.assertEqual(self.alike(*prompts), self.known(body).size)
 
+    def test_pictures_and_sounds(self) -> None:
+        """However they are written they count as some text, not as what they are written with."""
+        data = "A" * 500_000
+        source = {"type": "base64", "media_type": "image/png", "data": data}
+        for path, body in (
+            ("/v1/messages", chat_of({"type": "image", "source": source})),
+            (CHAT, chat_of({"type": "input_audio", "input_audio": {"data": data}})),
+            ("/completion", {"prompt": {"prompt_string": "a" * 900, "multimodal_data": [data]}}),
+        ):
+            self.assertLess(self.known(body, path).size, 8000, path)
+
+    def test_not_kept(self) -> None:
+        """What llama-server is told not to keep has none."""
+        body = chat("some text " * 60)
+        self.assertIsNone(read({**body, "cache_prompt": False}))
+        self.assertIsNotNone(read({**body, "cache_prompt": True}))
+
+    def test_secret(self) -> None:
+        """Nobody can reckon a prompt's hashes who does not know what they begin with."""
+        prompt = self.known({"prompt": "x" * 600, "model": "m"}, "/completion")
+        seed = xxh3_64_intdigest(b'"m"')
+        self.assertNotEqual(prompt.chain[0], xxh3_64_intdigest(b'"' + b"x" * 600, seed))
+        seed = xxh3_64_intdigest(b'"m"', _SECRET)
+        self.assertEqual(prompt.chain[0], xxh3_64_intdigest(b'"' + b"x" * 600, seed))
+
     def test_bounded(self) -> None:
         """However large a prompt is, its blocks are few."""
         for body in (chat("x" * 20_000_000), chat(*["y" * 60] * 50_000)):
@@ -168,7 +200,7 @@ class ChainTests(SynchronousTestCase):
     def test_very_long_list(self) -> None:
         """A list of so many messages is none of a chat's, and is read as a text."""
         body = chat("You are kind. " * 40)
-        body["messages"] += [1] * MANY
+        body["messages"] += [1] * (2 * COMMAS)
         prompt = self.known(body)
         self.assertLess(len(prompt.chain) + len(prompt.tails), 200)
         body["messages"][-1] = 2
@@ -204,7 +236,8 @@ class SessionTests(SynchronousTestCase):
     def test_said(self) -> None:
         """A header or a field names it, and the same name means the same session."""
         self.assertIsNone(self.session({}))
-        self.assertIsNone(self.session({"session_id": None}))
+        for nothing in (None, ""):
+            self.assertIsNone(self.session({"session_id": nothing}))
         for field in ("session_id", "prompt_cache_key"):
             one, other = (self.session({field: name}) for name in ("one", "two"))
             self.assertEqual(one, self.session({field: "one"}))

@@ -112,6 +112,27 @@ class MatchTests(HeadsCase):
         other = self.heads.see(prompt("t", "u1", "a1", session=8))
         self.assertEqual(sum(self.heads.missing(other, self.a)), 3 * TOKENS)
 
+    def test_one_name_for_all(self) -> None:
+        """Where all chats are called alike, the name says nothing, and no chat is lost for it."""
+        first = [f"first {n}" for n in range(9)]
+        self.send(self.a, *first)
+        for chat in range(9):
+            self.send(self.a, *(f"{chat} {n}" for n in range(9)), session=7)
+            assert self.held is not None
+            self.heads.answered(self.held, Facts(0, 900, 0))
+        seen = self.heads.see(prompt(*(f"new {n}" for n in range(9)), session=7))
+        self.assertEqual(sum(self.heads.missing(seen, self.a)), 9 * TOKENS)
+        self.assertEqual(self.missing(self.a, *first, "more"), TOKENS)
+        self.assertNotIn(None, self.heads._no_sessions)
+
+    def test_session_everywhere(self) -> None:
+        """However many have a session, few of them are looked at."""
+        for number in range(100):
+            self.send(new_upstream(report(f"n{number}")), "s", str(number), session=7)
+        seen = self.heads.see(prompt("t", session=7))
+        self.assertLessEqual(len(seen.there), HOLDERS)
+        self.assertLessEqual(len(self.heads.holders(seen)), 2 * HOLDERS)
+
 
 class SharedTests(HeadsCase):
     """What other chats begin with too."""
@@ -232,6 +253,13 @@ class AnswerTests(HeadsCase):
         for chat in range(300):
             self.answer(self.a, str(chat), "u", "v", cached=0, evaluated=600)
         self.assertAlmostEqual(self.heads.bytes_per_token, 2.0, places=2)
+
+    def test_no_sense(self) -> None:
+        """One answer that makes no sense changes little of it."""
+        for chat in range(300):
+            self.answer(self.a, str(chat), "u", "v", cached=0, evaluated=300)
+        self.answer(self.a, "odd", "u", "v", cached=2**40, evaluated=2**40)
+        self.assertGreater(self.heads.bytes_per_token, 3.0)
 
     def test_restart_that_nobody_saw(self) -> None:
         """Several prompts in a row that were gone say that the others are gone too."""

@@ -6,6 +6,7 @@ from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from paddler.errors import QueueFull
 from paddler.facts import Facts
 from paddler.prompts import Prompt
 from paddler.scheduling.decisions import KEPT
@@ -225,7 +226,7 @@ class ForgettingTests(TollCase):
 
     def waiting_for_a(self) -> Waiter:
         """Somebody who waits for the full server that has its chat, with another one idle."""
-        self.scene.hear("a", slots=1, n_ctx=4096, models=("m",))
+        self.scene.hear("a", slots=1, n_ctx=16384, models=("m",))
         self.end(self.ask(*"stuvwxyz"))
         running = self.ask(*"stuvwxyz", "more")
         self.scene.hear("b", slots=1)
@@ -272,6 +273,34 @@ class ForgettingTests(TollCase):
     def over(self, waiter: Waiter) -> bool:
         """It has ended."""
         return self.scene.leases[waiter].ended
+
+    def test_refused(self) -> None:
+        """A prompt that is too long for a server pushes nothing out there, and is not there."""
+        self.scene.hear("a", slots=2, n_ctx=8192)
+        chats = [self.ask(f"chat {n}", "x", "y") for n in range(10)]
+        for n, waiter in enumerate(chats):
+            if n >= 2:
+                self.assertIsNone(self.has(waiter))
+        for waiter in chats:
+            self.end(waiter)
+        heads, (upstream,) = self.toll.heads, self.scene.scheduler._fleet.upstreams
+        before, _ = heads.kept(upstream)
+        long = self.ask(*(f"long {n}" for n in range(500)))
+        self.scene.took(self.scene.scheduler.release(self.scene.leases[long], self.scene.now))
+        self.assertEqual(heads.kept(upstream)[0], before)
+        self.assertEqual(before, 30 * TOKENS + 10 * 10)
+
+    def test_errors_say_nothing_of_the_time(self) -> None:
+        """What is refused at once says nothing of how long requests hold their slots."""
+        self.scene.hear("a", slots=2)
+        (upstream,) = self.scene.scheduler._fleet.upstreams
+        for blocks in ((), ("x", "y")):
+            for _ in range(100):
+                waiter = self.ask(*blocks)
+                self.scene.now += 0.001
+                lease = self.scene.leases[waiter]
+                self.scene.took(self.scene.scheduler.release(lease, self.scene.now))
+        self.assertIsNone(self.toll.paces.of(upstream).hold)
 
     def test_agent_leaves(self) -> None:
         """With its agent goes all that was known of a server."""
@@ -328,6 +357,37 @@ class FairnessTests(TollCase):
         self.assertEqual(self.has(waits), "b")
         decision = list(self.toll.decisions)[-1]
         self.assertEqual((decision.why, decision.waited_seconds), ("fairness", BOUND))
+
+    def test_heavy_among_many(self) -> None:
+        """What takes all of a small server is granted that, though larger ones have more idle."""
+        for _ in range(2):
+            for number in range(20):
+                self.hear(f"large {number}", slots=8, busy=4)
+            self.scene.now += 1.0
+        for blocks in (("x", "y"), ()):
+            self.hear("small", slots=2)
+            self.assertEqual(self.has(heavy := self.ask(*blocks, weight=8)), "small")
+            self.end(heavy)
+
+    def test_behind_many_who_wait(self) -> None:
+        """Whom something free suits gets it, however many wait by choice before it."""
+        for name in "abc":
+            self.hear(name, slots=4)
+        large = [f"large {n}" for n in range(120)]
+        self.end(self.ask(*large))
+        running = [self.ask(*large, f"running {n}") for n in range(4)]
+        where = {self.has(waiter) for waiter in running}
+        self.assertEqual(len(where), 1)
+        waiting = [self.ask(*large, f"waits {n}") for n in range(60)]
+        self.assertEqual({self.has(waiter) for waiter in waiting}, {None})
+        for waiter in (self.ask("new"), self.ask()):
+            self.assertNotIn(self.has(waiter), {None, *where})
+
+    def test_nobody_may_wait(self) -> None:
+        """Where there is no place to wait, what is free is better than nothing."""
+        self.scene.scheduler = Scheduler(Prefix(BOUND), Random(1), 0, 3, QUARANTINE)
+        self.assertEqual(self.has(self.passed_over()), "b")
+        self.assertRaises(QueueFull, self.ask, "any")
 
     def test_no_timer_for_nobody(self) -> None:
         """Where nobody is passed over, time changes nothing."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from io import BytesIO
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.balancer.bodies import FileBody, MemoryBody
 from paddler.balancer.wishes import Wishes, wishes, wishes_of
+from paddler.errors import MalformedRequest
 from paddler.headers import RequestHeaders
-from paddler.prompts import MANY
+from paddler.prompts import COMMAS
 
 
 class WeightTests(SynchronousTestCase):
@@ -31,7 +33,10 @@ class WeightTests(SynchronousTestCase):
             ("/v1/chat/completions", b'{"n":4,"prompt":["a","b"]}', 4),
             ("/v1/chat/completions", b'{"n_cmpl":2}', 2),
             ("/v1/chat/completions", b'{"n":2.0}', 2),
-            ("/v1/chat/completions", b'{"n":2.5}', 1),
+            ("/v1/chat/completions", b'{"n":2.5}', 2),
+            ("/v1/chat/completions", b'{"n":0.3e1}', 3),
+            ("/v1/chat/completions", b'{"n":3E0}', 3),
+            ("/v1/chat/completions", b'{"n":1e9}', 65_536),
             ("/v1/chat/completions", b" " * 99 + b'{"n":2}', 2),
             ("/v1/chat/completions", b'\xef\xbb\xbf{"n":2}', 2),
             ("/v1/chat/completions", b'{"n":0}', 1),
@@ -51,9 +56,26 @@ class WeightTests(SynchronousTestCase):
 
     def test_unreadable(self) -> None:
         """What can't be read takes one slot and is passed on as it is."""
-        nested = b'{"prompt":' + b"[" * 100_000
-        for body in (b"", b"{", b"[1]", b"3", b"\xff", b'{"a":"\xff"}', b"--form", nested):
+        for body in (b"", b"{", b"[1]", b"3", b"\xff", b'{"a":"\xff"}', b"--form", b'{"a\0":1}'):
             self.assertEqual(wishes("/completion", body), (Wishes(), body))
+
+    def test_nested(self) -> None:
+        """What only llama-server can read might ask for more slots than it is counted for."""
+        for depth in (900, 950, 975, 990, 1000, 1010, 100_000):
+            for prompts in (False, True):
+                for begin, end in ((b'{"id_slot":0,"prompt":', b"}"), (b'{"messages":', b"}")):
+                    body = begin + b"[" * depth + b"]" * depth + end
+                    try:
+                        _, sent = wishes("/completion", body, prompts)
+                    except MalformedRequest:
+                        continue
+                    self.assertLess(depth, 100_000)
+                    self.assertNotIn(b"id_slot", sent)
+
+    def test_behind_a_nul(self) -> None:
+        """llama-server reads a body up to a NUL, so that what lies behind hides nothing."""
+        body = b'{"id_slot":1,"prompt":["a","b"]}\0{'
+        self.assertEqual(wishes("/completion", body), (Wishes(2), b'{"prompt":["a","b"]}'))
 
     def test_id_slot(self) -> None:
         """`id_slot` goes, however it is written; the rest stays as it is."""
@@ -106,10 +128,64 @@ class PromptTests(SynchronousTestCase):
             found, _ = wishes("/v1/chat/completions", body, True)
             self.assertEqual((found.weight, found.model, found.prompt), (2, "m", None), odd)
 
+    def test_very_many_items(self) -> None:
+        """What is nothing but items takes no more than a few times its own bytes."""
+        for path, begin, item, weight in (
+            ("/v1/chat/completions", b'{"messages":[', b"1", 1),
+            ("/v1/chat/completions", b'{"messages":[', b"{}", 1),
+            ("/v1/chat/completions", b'{"tools":[{},', b"1", 1),
+            ("/completion", b'{"prompt":["",', b'""', 65_536),
+            ("/v1/rerank", b'{"documents":["",', b'""', 65_536),
+        ):
+            body = begin + b",".join([item] * 1_000_000) + b"]}"
+            tracemalloc.start()
+            found, _ = wishes(path, body, True)
+            _, most = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            self.assertLess(most, 5 * len(body), begin)
+            self.assertEqual(found.weight, weight)
+            if found.prompt is not None:
+                self.assertLess(len(found.prompt.tails) + len(found.prompt.chain), 512)
+
+    def test_many_commas(self) -> None:
+        """A long chat that is too much to be told apart still begins as it did."""
+        text = b'{"role":"user","content":"%b"}' % (b"1,2,3," * 50_000)
+        chains = []
+        for count in (1, 2):
+            body = b'{"messages":[%b]}' % b",".join([text] * count)
+            found, _ = wishes("/v1/chat/completions", body, True)
+            assert found.prompt is not None
+            chains.append(found.prompt.chain)
+        alike = len(chains[0]) - 1
+        self.assertEqual(chains[0][:alike], chains[1][:alike])
+        self.assertGreater(alike, 30)
+
     def test_nobody_asks(self) -> None:
         """Where nobody asks for it there is none."""
         body = b'{"messages":[{"content":"%b"}]}' % (b"Hi " * 200)
         self.assertIsNone(wishes("/v1/chat/completions", body)[0].prompt)
+
+    def test_many_messages(self) -> None:
+        """More messages than any chat has are not told apart, which takes long."""
+        many = b'{"messages":[%b1]}' % (b"1," * (2 * COMMAS))
+        found, sent = wishes("/v1/chat/completions", many, prompts=True)
+        assert found.prompt is not None
+        self.assertLess(len(found.prompt.tails), 10)
+        self.assertIs(sent, many)
+
+    def test_commas_in_texts(self) -> None:
+        """A chat's messages are told apart however many commas are in their texts."""
+        ends = []
+        for last in (b"one", b"two"):
+            chat = b'{"messages":[{"content":"%b"},{"content":"%b"}]}' % (
+                b"1," * (2 * COMMAS),
+                last,
+            )
+            prompt = wishes("/v1/chat/completions", chat, prompts=True)[0].prompt
+            assert prompt is not None
+            self.assertEqual(prompt.last, len(b'{"content":"one"}'))
+            ends.append(prompt.ends[-1])
+        self.assertEqual(ends[0], ends[1])
 
 
 def form(*fields: tuple[str, bytes], ends: bool = True) -> bytes:
@@ -119,25 +195,6 @@ def form(*fields: tuple[str, bytes], ends: bool = True) -> bytes:
         for name, value in fields
     ]
     return b"".join(parts) + (b"--XX--\r\n" if ends else b"")
-
-    def test_many_messages(self) -> None:
-        """More messages than any chat has are not told apart, which takes long."""
-        many = b'{"messages":[%b1]}' % (b"1," * MANY)
-        found, sent = wishes("/v1/chat/completions", many, prompts=True)
-        assert found.prompt is not None
-        self.assertLess(len(found.prompt.tails), 10)
-        self.assertIs(sent, many)
-
-    def test_many_commas(self) -> None:
-        """A chat's messages are told apart however many commas are in their texts."""
-        ends = []
-        for last in (b"one", b"two"):
-            chat = b'{"messages":[{"content":"%b"},{"content":"%b"}]}' % (b"1," * MANY, last)
-            prompt = wishes("/v1/chat/completions", chat, prompts=True)[0].prompt
-            assert prompt is not None
-            self.assertEqual(prompt.last, len(b'{"content":"one"}'))
-            ends.append(prompt.ends[-1])
-        self.assertEqual(ends[0], ends[1])
 
 
 class FormTests(SynchronousTestCase):

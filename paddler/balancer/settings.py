@@ -144,7 +144,9 @@ class BalancerOptions(PaddlerOptions):
 
     def _policy(self) -> Policy | Prefix:
         if self["balancing"] == "prefix":
-            return Prefix(self["fairness-bound"], self["prefix-memory"])
+            # Nobody is sent away while a slot is free that it might have had.
+            bound = min(self["fairness-bound"], self["request-buffer-timeout"] / 2)
+            return Prefix(bound, self["prefix-memory"])
         return IdleSlots()
 
     def _statsd(self) -> StatsdSettings:

@@ -129,8 +129,9 @@ TABLE = (
     Option(
         "fairness-bound",
         positive(duration),
-        60.0,
-        "With prefix: how long a request may be passed over.",
+        30.0,
+        "With prefix: how long a request may be passed over; at most half of "
+        "--request-buffer-timeout.",
     ),
     Option("prefix-memory", size, 64 * 2**20, "With prefix: most bytes for what is known of them."),
     Option(

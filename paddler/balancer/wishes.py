@@ -13,8 +13,9 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 
 from paddler.balancer.bodies import BOM
 from paddler.balancer.shortening import SMALL, shortened, without_list
+from paddler.errors import MalformedRequest
 from paddler.headers import SESSION, RequestHeaders
-from paddler.prompts import MANY, WORTH_IT, Prompt, PromptFields, prompt_of, session_of
+from paddler.prompts import WORTH_IT, Prompt, PromptFields, many_items, prompt_of, session_of
 
 __all__ = ["Wishes", "wishes", "wishes_of"]
 
@@ -28,9 +29,11 @@ _CHATS = frozenset(("/chat/completions", "/v1/chat/completions", "/api/chat"))
 _NUMBERS_BEGIN_WITH = tuple(b"%c" % sign for sign in b"-0123456789")
 #: What is left of a long text.
 _CUT = b'""'
-_COUNT = re.compile(rb"([0-9]{1,5})(?:\.0{1,9})?")
+_COUNT = re.compile(rb"[0-9]{1,5}(\.[0-9]{1,9})?([eE]\+?[0-9])?")
 #: Bytes of a value that are looked at to see what kind it is: JSON allows blanks before it.
 _OPENING = 64
+#: What a list counts as that has too many items to be counted: more than any server has slots.
+_MANY = 65_536
 #: Bytes of a form that are read at a time, and of a name in it.
 _BLOCK = 64 * 1024
 _NAME = 1024
@@ -84,22 +87,34 @@ def wishes(
     `n` answers to each of several prompts take a slot each. `id_slot` is taken out: it would
     pin the request to a slot that may be busy while others are idle. A body that can't be read
     takes one slot and is passed on as it is, for llama-server to say what is wrong with it.
+
+    :raises MalformedRequest: it is nested so deeply that only llama-server can read it.
     """
-    try:
-        text = body
-        if not prompts and len(body) >= SMALL:  # for what is left out of it is the prompt
-            short = None if path in _LISTS else without_list(body)
-            text = short or shortened(body)
-        fields = _read(text.removeprefix(BOM), prompts)
-        if text is not body and fields.model is not msgspec.UNSET and bytes(fields.model) == _CUT:
-            # Names may be long, too.
-            fields.model = _body_decoder.decode(body.removeprefix(BOM)).model
-        if fields.id_slot is not msgspec.UNSET:
-            rest = _fields_decoder.decode(body.removeprefix(BOM))
-            del rest["id_slot"]
-            body = msgspec.json.encode(rest)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Wishes(), body
+    # llama-server reads up to a NUL.
+    for its in (body, body.partition(b"\0")[0]) if b"\0" in body else (body,):
+        try:
+            return _wishes(path, its, prompts, session)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+        except RecursionError:
+            raise MalformedRequest("its JSON is nested too deeply") from None
+    return Wishes(), body
+
+
+def _wishes(path: str, body: bytes, prompts: bool, session: bytes | None) -> tuple[Wishes, bytes]:
+    """`wishes` of a body that can be read."""
+    text = body
+    if not prompts and len(body) >= SMALL:  # for what is left out of it is the prompt
+        short = None if path in _LISTS else without_list(body)
+        text = short or shortened(body)
+    fields = _read(text.removeprefix(BOM), prompts)
+    if text is not body and fields.model is not msgspec.UNSET and bytes(fields.model) == _CUT:
+        # Names may be long, too.
+        fields.model = _body_decoder.decode(body.removeprefix(BOM)).model
+    if fields.id_slot is not msgspec.UNSET:
+        rest = _fields_decoder.decode(body.removeprefix(BOM))
+        del rest["id_slot"]
+        body = msgspec.json.encode(rest)
     prompt = None
     if prompts and (len(body) >= WORTH_IT or session or session_of(fields)):
         prompt = prompt_of(path, fields, session)
@@ -108,18 +123,12 @@ def wishes(
 
 def _read(text: bytes, prompts: bool) -> _Body:
     """The fields of a body; with `prompts` the messages are told apart where they can be."""
-    if prompts and (len(text) <= MANY or _commas(text) <= MANY):
+    if prompts and not _too_many(text):
         try:
             return _chat_decoder.decode(text)
         except msgspec.ValidationError:
             pass  # messages that are none
     return _body_decoder.decode(text)
-
-
-def _commas(text: bytes) -> int:
-    """How many commas a body has, those within long texts aside where there are many."""
-    commas = text.count(b",")
-    return commas if commas <= MANY else shortened(text).count(b",")
 
 
 def wishes_of(
@@ -151,9 +160,9 @@ def _weight(path: str, fields: _Body) -> int:
 
 
 def _number(raw: msgspec.Raw | msgspec.UnsetType) -> int:
-    """A count, which llama-server also takes as 2.0; 1 where it is none."""
+    """A count, which llama-server also takes as 2.5 or 2e0; 1 where it is none."""
     found = None if raw is msgspec.UNSET else _COUNT.fullmatch(bytes(raw))
-    return max(1, int(found[1])) if found else 1
+    return min(max(1, int(float(found[0]))), _MANY) if found else 1
 
 
 def _text(raw: msgspec.Raw | msgspec.UnsetType) -> str | None:
@@ -178,6 +187,8 @@ def _prompts(raw: msgspec.Raw | msgspec.UnsetType) -> int:
     opening = _opening(raw)
     if not opening.startswith(b"[") or opening[1:].lstrip().startswith(_NUMBERS_BEGIN_WITH):
         return 1
+    if _too_many(raw):
+        return _MANY
     items = _list_decoder.decode(raw)
     tokens = any(_opening(item).startswith(_NUMBERS_BEGIN_WITH) for item in items)
     return 1 if tokens else max(1, len(items))
@@ -187,7 +198,12 @@ def _items(raw: msgspec.Raw | msgspec.UnsetType) -> int:
     """The length of a list; 1 where it is none."""
     if raw is msgspec.UNSET or not _opening(raw).startswith(b"["):
         return 1
-    return max(1, len(_list_decoder.decode(raw)))
+    return _MANY if _too_many(raw) else max(1, len(_list_decoder.decode(raw)))
+
+
+def _too_many(raw: bytes | msgspec.Raw) -> bool:
+    """Whether a list may have too many items to be counted, whatever its long texts have."""
+    return many_items(raw) and many_items(shortened(bytes(raw)))
 
 
 def _model_in_form(body: Any, headers: RequestHeaders) -> str | None:

@@ -17,7 +17,7 @@ from paddler.prompts import Prompt
 from paddler.scheduling.slots import Upstream
 from paddler.values import Report
 
-__all__ = ["TOKENS_KEPT", "Cache", "Held", "loses_cache"]
+__all__ = ["TOKENS_KEPT", "Cache", "Held", "Running", "loses_cache"]
 
 #: Tokens that a llama-server is believed to keep at first: 8 GiB of an 8B model's.
 TOKENS_KEPT = 64_000.0
@@ -57,6 +57,7 @@ class Held(msgspec.Struct, eq=False, gc=False):
     :param at_edge: it had been among the oldest there, by half of all tokens.
     :param number: later ones have higher ones.
     :param tail: the hash of all of it; 0: it ends with its last block.
+    :param by_name: what was believed to be there was so for its session's name.
     :ivar answered: tokens of its answer, which are kept with it.
     :ivar dropped: it is no longer believed to be there.
     """
@@ -71,6 +72,7 @@ class Held(msgspec.Struct, eq=False, gc=False):
     at_edge: bool
     number: int
     tail: int = 0
+    by_name: bool = False
     answered: float = 0.0
     dropped: bool = False
 
@@ -82,6 +84,18 @@ class Held(msgspec.Struct, eq=False, gc=False):
     def goes_on_as(self, prompt: Prompt) -> bool:
         """Whether a prompt that has all its blocks is the same chat, as far as can be told."""
         return not self.tail or len(prompt.chain) > len(self.chain) or self.tail in prompt.tails
+
+
+class Running(msgspec.Struct, eq=False, gc=False):
+    """A prompt that was sent.
+
+    :param tokens: of it, that were to be evaluated.
+    :param answers: something of its answer has come.
+    """
+
+    held: Held | None
+    tokens: float
+    answers: bool = False
 
 
 @attrs.define(eq=False)

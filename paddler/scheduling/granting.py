@@ -106,6 +106,10 @@ class Granting:
         kinds.index(upstream)
         return lease
 
+    def grant_anywhere(self, waiter: Waiter, now: float) -> Lease | None:
+        """A lease, wherever there is room, for a request that can't wait; None: there is none."""
+        return None  # who fits has got it already
+
     # What matters to those that learn.
 
     @property

@@ -1,8 +1,7 @@
 """Which llama-server is believed to have how much of a prompt.
 
 For each upstream the prompts that were sent there are remembered, the least recently used first
-out beyond what its cache is believed to hold. What is believed can be wrong, and answers
-put it right.
+out beyond what its cache is believed to hold. Answers put right what is believed wrongly.
 """
 
 from __future__ import annotations
@@ -16,13 +15,15 @@ from paddler.facts import Facts
 from paddler.prompts import Prompt
 from paddler.scheduling.beginnings import Beginnings
 from paddler.scheduling.caches import TOKENS_KEPT, Cache, Held
-from paddler.scheduling.seen import Seen
+from paddler.scheduling.seen import NoSessions, Seen
 from paddler.scheduling.slots import Upstream
 
 __all__ = ["Heads", "Seen"]
 
 #: Bytes for a token until answers have said; English has 4 to 5.
 BYTES_PER_TOKEN = 4.0
+#: And what an answer may say.
+LEAST_BYTES, MOST_BYTES = 0.5, 20.0
 #: Holders of a beginning that are found at a time.
 HOLDERS = 8
 #: Holders of which each is asked for itself.
@@ -52,6 +53,7 @@ class Heads:
     _all: OrderedDict[Held, None] = attrs.field(factory=OrderedDict, init=False)
     _taken: int = attrs.field(default=0, init=False)
     _number: int = attrs.field(default=0, init=False)
+    _no_sessions: NoSessions = attrs.field(factory=NoSessions, init=False)
     _said_bytes: float = attrs.field(default=0.0, init=False)
     _said_tokens: float = attrs.field(default=0.0, init=False)
 
@@ -65,6 +67,8 @@ class Heads:
     def look(self, prompt: Prompt) -> Seen:
         """What is known of a prompt; who has it is told when it is asked."""
         known, chain, per_token = self._beginnings, prompt.chain, self.bytes_per_token
+        if prompt.session in self._no_sessions:
+            prompt.session = None
         deepest = known.deepest(chain)
         last = known.shared(chain, deepest)
         tokens = prompt.size / per_token
@@ -77,7 +81,7 @@ class Heads:
         seen = self.look(prompt)
         known, chain, there = self._beginnings, prompt.chain, seen.there
         if prompt.session is not None:
-            for upstream in known.holders(prompt.session):
+            for upstream in islice(known.holders(prompt.session), HOLDERS):
                 there[upstream] = self._missing(seen, upstream, known.depth(chain, upstream))
         for depth in range(seen.deepest, -1, -1):
             holders = known.holders(chain[depth])
@@ -123,7 +127,8 @@ class Heads:
         have = known.holders(prompt.chain[deepest]) if deepest >= 0 else {}
         some = list(have if len(have) <= HOLDERS else islice(have, HOLDERS))
         if prompt.session is not None:
-            some += (u for u in known.holders(prompt.session) if u not in have)
+            named = islice(known.holders(prompt.session), HOLDERS)
+            some += (u for u in named if u not in have)
         return some
 
     def least_elsewhere(self, seen: Seen, upstream: Upstream) -> float:
@@ -189,6 +194,8 @@ class Heads:
             at_edge = self._take_out(cache, before)
             if not before.goes_on_as(prompt):
                 known.differ(chain)
+        # More than a context holds is not kept.
+        tokens = min(tokens, upstream.report.n_ctx or tokens)
         self._number += 1
         # Of what others begin with too, nothing can be told.
         believed = max(0.0, tokens - seen.shared - own)
@@ -203,6 +210,7 @@ class Heads:
             at_edge,
             self._number,
             prompt.tails[-1] if prompt.tails else 0,
+            prompt.session is not None and (before is None or not before.goes_on_as(prompt)),
         )
         if begin < len(chain):
             known.add(chain, upstream, begin)
@@ -227,12 +235,21 @@ class Heads:
         cache.learn(held, tokens, facts.answered)
         if facts.evaluated is not None and held.believed >= TELLING:
             found = facts.cached - held.shared >= held.believed / 2
+            if held.by_name and not found:
+                # All chats of a client may be called alike; of the cache that says nothing.
+                self._no_sessions.add(held.session)
+                return self._trim(cache)
             gone = cache.judge(held, found=found)
             for old in gone:
                 self._drop(cache, old)
             self.generation += bool(gone)
         if cache.tokens > cache.room:
             self._trim(cache)
+
+    def refused(self, held: Held) -> None:
+        """An upstream was sent a prompt and has evaluated nothing of it."""
+        if not held.dropped:
+            self._drop(self._caches[held.upstream], held)
 
     def forget(self, upstream: Upstream) -> None:
         """An upstream has nothing any more."""
@@ -253,9 +270,11 @@ class Heads:
         """Learn how many bytes a token has."""
         if tokens < TELLING:
             return
+        # One answer that makes no sense is not all that is learnt.
+        tokens = min(max(tokens, size / MOST_BYTES), size / LEAST_BYTES)
         self._said_bytes = 0.98 * self._said_bytes + size
         self._said_tokens = 0.98 * self._said_tokens + tokens
-        self.bytes_per_token = min(20.0, max(0.5, self._said_bytes / self._said_tokens))
+        self.bytes_per_token = self._said_bytes / self._said_tokens
 
     def _take_out(self, cache: Cache, held: Held) -> bool:
         """Out of its cache, what is known of its blocks left as it is.

@@ -62,7 +62,7 @@ class Prefix:
     :param memory: the most bytes for what is known of prompts.
     """
 
-    fairness_bound: float = 60.0
+    fairness_bound: float = 30.0
     memory: int = 64 * 2**20
 
 

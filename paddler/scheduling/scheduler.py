@@ -24,7 +24,7 @@ from paddler.scheduling.fleet import Fleet
 from paddler.scheduling.lines import ANYTHING, Need, Waiter
 from paddler.scheduling.notes import Note, note
 from paddler.scheduling.observed import Observed
-from paddler.scheduling.outcomes import NOTHING, Outcome, Refusal
+from paddler.scheduling.outcomes import NOTHING, Grant, Outcome, Refusal
 from paddler.scheduling.policies import Policy, Prefix
 from paddler.scheduling.routing import Routing
 from paddler.scheduling.slots import Lease, Upstream
@@ -134,11 +134,13 @@ class Scheduler(Observed):
         self._queue.enter(waiter)
         outcome = self._outcome(now)
         full = len(self._queue) > self._waiting_limit
-        # Others are granted something now when another upstream is kept for the head of the line
-        # than before; as the line moves, it is let in.
+        # Others are granted something where another upstream is kept than before: the line moves.
         if new and waiter.waiting and full and not outcome.grants:
             self._queue.leave(waiter)
-            raise QueueFull(self._waiting_limit, self.retry_after())
+            lease = self._granting.grant_anywhere(waiter, now)
+            if lease is None:
+                raise QueueFull(self._waiting_limit, self.retry_after())
+            return Outcome((Grant(waiter, lease),))
         if waiter.waiting:
             self._queue.stay(waiter)
         return outcome
@@ -224,7 +226,7 @@ class Scheduler(Observed):
         """A request goes back to its place in line, with another need; its lease ends."""
         waiter.need = need
         self._queue.enter(waiter)
-        outcome = self._end(lease, now, client_left=False)
+        outcome = self.release(lease, now)
         if waiter.waiting:
             self._queue.stay(waiter)
         return outcome

@@ -7,7 +7,10 @@ import msgspec
 from paddler.prompts import Prompt
 from paddler.scheduling.slots import Upstream
 
-__all__ = ["Seen"]
+__all__ = ["NoSessions", "Seen"]
+
+#: Names of which it is known that they say nothing.
+MOST = 4096
 
 
 class Seen(msgspec.Struct, eq=False, gc=False):
@@ -31,3 +34,13 @@ class Seen(msgspec.Struct, eq=False, gc=False):
     whole: bool
     generation: int
     deepest: int
+
+
+class NoSessions(dict[int | None, None]):
+    """Names of sessions that requests have which begin differently; the oldest are forgotten."""
+
+    def add(self, session: int | None) -> None:
+        """One more."""
+        self[session] = None
+        if len(self) > MOST:
+            del self[next(iter(self))]

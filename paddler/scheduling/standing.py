@@ -88,6 +88,13 @@ class Round:
         """Look at these upstreams: only then `room` says how much they have."""
         self._candidates_of(servers)
 
+    def add(self, servers: Servers, upstream: Upstream) -> None:
+        """Look at one more of these for every request, which has room."""
+        stands, _ = self._candidates_of(servers)
+        stand = self._stands.get(upstream) or self._stand(upstream, upstream.grantable, 0.0)
+        if stand not in stands:
+            stands.append(stand)
+
     def prices(
         self, seen: Seen | None, servers: Servers, heads: Heads, waiting: int
     ) -> list[Price]:

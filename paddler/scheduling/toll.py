@@ -18,79 +18,43 @@ and then every prompt is evaluated anew.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Iterator
 from operator import attrgetter
 from random import Random
-from typing import ClassVar
 
-import msgspec
-
-from paddler.facts import Facts
 from paddler.scheduling.alone import choose
-from paddler.scheduling.caches import Held, loses_cache
-from paddler.scheduling.decisions import KEPT, Decision, Granted, why
 from paddler.scheduling.fleet import Fleet
-from paddler.scheduling.granting import Granting
-from paddler.scheduling.heads import Heads, Seen
+from paddler.scheduling.heads import Seen
+from paddler.scheduling.learning import Learning
 from paddler.scheduling.lines import Line, Waiter, Waits
 from paddler.scheduling.outcomes import Grant
-from paddler.scheduling.pace import Pace, Paces
-from paddler.scheduling.policies import IdleSlots, Prefix
+from paddler.scheduling.policies import Prefix
 from paddler.scheduling.slots import Lease, Upstream
-from paddler.scheduling.standing import FEW, UNKNOWN, Costs, Price, Round, Stand
+from paddler.scheduling.standing import FEW, Price, Round, Stand
 from paddler.scheduling.waiting import WaitingQueue
-from paddler.values import Report
 
 __all__ = ["Prefix", "Toll"]
 
 #: Waiters that are looked at for a slot.
 WINDOW = 64
+#: And of those behind them, where something is free that these had better not have.
+BEYOND = 256
 #: Seconds for which it holds what somebody's prompt costs at least, as far as the order goes.
 COUNTED = 0.5
-
-
-class _Running(msgspec.Struct, eq=False, gc=False):
-    """A prompt that was sent.
-
-    :param tokens: of it, that were to be evaluated.
-    :param answers: something of its answer has come.
-    """
-
-    held: Held | None
-    tokens: float
-    answers: bool = False
-
 
 _place, _counts_from = attrgetter("place"), attrgetter("counts_from", "place")
 
 
-class Toll(Granting):
+class Toll(Learning):
     """Finds room for waiters; those without prompts are granted as `IdleSlots` chooses.
 
     :param settings: of the policy.
     """
 
-    learns: ClassVar[bool] = True
-
     def __init__(self, settings: Prefix, random: Random, fleet: Fleet, queue: WaitingQueue) -> None:
-        super().__init__(IdleSlots(), random, fleet, queue)
+        super().__init__(settings, random, fleet, queue)
         self._bound = settings.fairness_bound
-        self.heads = Heads(settings.memory)
-        self.paces = Paces()
-        self._running: dict[Lease, _Running] = {}
         self._due: float | None = None
-        #: What is told of the last grants, where somebody asks.
-        self._granted: deque[Granted] = deque(maxlen=KEPT)
-
-    @property
-    def decisions(self) -> Collection[Decision]:
-        """See `Granting`."""
-        return list(map(why, self._granted))
-
-    def pace_of(self, upstream: Upstream) -> Pace | None:
-        """See `Granting`."""
-        return self.paces.of(upstream)
 
     @property
     def due(self) -> float | None:
@@ -105,8 +69,7 @@ class Toll(Granting):
         if prompt is None:
             lease = super().grant_one(waiter, now, kept)
             if lease is not None:
-                told = (waiter.request_id, waiter.need, waiter.arrived_at, lease.upstream)
-                self._granted.append((*told, now, False, None, 0.0, 0.0, UNKNOWN))
+                self._tell(waiter, lease.upstream, now)
             return lease
         servers = self._fleet.kinds.servers(waiter.need)
         if waiter.weight == 1:
@@ -124,6 +87,17 @@ class Toll(Granting):
             return None
         return self._give(waiter, seen, stand.upstream, now, round_.costs)
 
+    def grant_anywhere(self, waiter: Waiter, now: float) -> Lease | None:
+        """See `Granting`."""
+        round_ = Round(now, self.paces, self._random)
+        servers = self._fleet.kinds.servers(waiter.need)
+        prices = round_.prices(self._seen(waiter), servers, self.heads, 0)
+        for line in self._queue.lines:
+            if line.kept is not None and line.head is line.first():
+                round_.keep(line.kept)
+        stand = round_.cheapest(waiter.weight, prices, with_room=True)
+        return None if stand is None else self._take(waiter, stand, round_, now)
+
     def grant_all(self, now: float) -> list[Grant]:
         """See `Granting`."""
         self._due = None
@@ -137,9 +111,22 @@ class Toll(Granting):
         for line in lines:
             round_.look(kinds.servers(line.need))
         self._keep(window, round_, now)
-        grants: list[Grant] = []
         # A few servers are looked at anew at each step; among many something happens all the time.
         many = any(len(kinds.servers(line.need)) > FEW for line in lines)
+        grants = self._ask(window, round_, now, many)
+        if round_.room:
+            # Those who had better wait keep from nobody what they don't take.
+            beyond = self._queue.others(lines, window, BEYOND, now - COUNTED)
+            grants += self._ask(beyond, round_, now, many)
+            window.update(beyond)
+        self._note_passed(window, round_, now)
+        return grants
+
+    def _ask(
+        self, window: dict[Waiter, Line], round_: Round, now: float, many: bool
+    ) -> list[Grant]:
+        """Give these their slots, those for whom it is best to have them now."""
+        grants: list[Grant] = []
         for waiter, anywhere in self._in_order(window, round_, now):
             if not round_.room:
                 break
@@ -159,7 +146,6 @@ class Toll(Granting):
                 seconds = waiter.weight / stand.rate
                 stand.line += seconds
                 waiter.waits_for = Waits.at(now, stand.upstream, seconds, waiter.seen)
-        self._note_passed(window, round_, now)
         return grants
 
     def _prices(self, waiter: Waiter, line: Line, round_: Round) -> list[Price]:
@@ -170,9 +156,9 @@ class Toll(Granting):
         self, window: dict[Waiter, Line], round_: Round, now: float
     ) -> Iterator[tuple[Waiter, bool]]:
         """Who is asked next, and whether any server with room will do for it."""
-        since = now - self._bound
+        bound = self._bound
         first = [w for w, line in window.items() if line.head is w]
-        first += [w for w in window if w.passed_at is not None and w.passed_at <= since]
+        first += [w for w in window if w.passed_at is not None and w.passed_at + bound <= now]
         for waiter in sorted(first, key=_place):
             if waiter.waiting:
                 yield waiter, True
@@ -189,12 +175,14 @@ class Toll(Granting):
         """Keep a server for each head that needs several slots and finds them nowhere."""
         kept: list[Upstream] = []
         for waiter, line in window.items():
-            weight = waiter.weight
-            if weight == 1 or line.first() is not waiter:
+            if waiter.weight == 1 or line.first() is not waiter:
                 continue
-            prices = self._prices(waiter, line, round_)
-            if not any(stand.has_room(weight) for _, stand in prices):
+            servers = self._fleet.kinds.servers(line.need)
+            room = self._policy.choose(waiter, servers, kept, self._random)
+            if room is None:
                 self._keep_for(line, waiter, kept, now)
+            else:
+                round_.add(servers, room)
         for upstream in kept:
             round_.keep(upstream)
 
@@ -222,79 +210,8 @@ class Toll(Granting):
     def _take(
         self, waiter: Waiter, stand: Stand, round_: Round, now: float, *, fair: bool = False
     ) -> Lease:
-        """Give one who waits its slots.
-
-        :param fair: it is its turn, wherever a slot is free.
-        """
+        """Give one who waits its slots."""
         seen = self._seen(waiter)
         lease = self._give(waiter, seen, stand.upstream, now, round_.costs, fair=fair)
         round_.took(stand)
         return lease
-
-    def _give(
-        self,
-        waiter: Waiter,
-        seen: Seen | None,
-        upstream: Upstream,
-        now: float,
-        costs: Costs,
-        *,
-        fair: bool = False,
-    ) -> Lease:
-        """Give a request its slots, and note what its server will have."""
-        lease = upstream.take(waiter.weight, now)
-        self._fleet.index(upstream)
-        tokens, missing, least = None, 0.0, 0.0
-        if seen is not None:
-            own, shared = self.heads.missing(seen, upstream)
-            tokens, missing = seen.tokens, own + shared
-            least = missing
-            for own, shared in seen.there.values():
-                least = min(least, own + shared)
-            self.paces.sent(upstream, missing, now)
-            self._running[lease] = _Running(self.heads.sent(seen, upstream), missing)
-            waiter.seen = None
-        told = (waiter.request_id, waiter.need, waiter.arrived_at, upstream)
-        self._granted.append((*told, now, fair, tokens, missing, least, costs))
-        return lease
-
-    # What is told.
-
-    def answers(self, lease: Lease, now: float) -> None:
-        """See `Granting`."""
-        running = self._running.get(lease)
-        if running is not None and not running.answers:
-            running.answers = True
-            self.paces.answers(lease.upstream, running.tokens, now)
-
-    def served(self, lease: Lease, now: float, facts: Facts | None) -> None:
-        """See `Granting`."""
-        upstream, running = lease.upstream, self._running.get(lease)
-        if upstream.forgotten or lease.ended:
-            return
-        self.paces.ended(upstream, now - lease.granted_at)
-        if facts is not None:
-            self.paces.learn(upstream, facts)
-            # Of several prompts or answers to one, only the last says something.
-            if running is not None and running.held is not None and lease.slots == 1:
-                self.heads.answered(running.held, facts)
-
-    def ended(self, lease: Lease, now: float) -> None:
-        """See `Granting`."""
-        running = self._running.pop(lease, None)
-        if running is not None and not running.answers:
-            self.paces.answers(lease.upstream, running.tokens, now)
-
-    def hears(self, upstream: Upstream, report: Report) -> None:
-        """See `Granting`."""
-        if loses_cache(upstream.report, report):
-            self.heads.forget(upstream)
-
-    def lost(self, upstream: Upstream) -> None:
-        """See `Granting`."""
-        self.heads.forget(upstream)
-
-    def forget(self, upstream: Upstream) -> None:
-        """See `Granting`."""
-        self.heads.forget(upstream)
-        self.paces.forget(upstream)

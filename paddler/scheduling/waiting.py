@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from itertools import count
 
 import attrs
@@ -79,6 +79,19 @@ class WaitingQueue:
         stayed, self._stayed = self._stayed, self.size
         self._count += 1
         return stayed
+
+    def others(
+        self, lines: Iterable[Line], besides: Collection[Waiter], most: int, since: float
+    ) -> dict[Waiter, Line]:
+        """Those in these lines, as they came, whose prices have not been looked at since then."""
+        found: dict[Waiter, Line] = {}
+        for line in lines:
+            for waiter in line.oldest(line.size):
+                if waiter.counted_at <= since and waiter not in besides:
+                    found[waiter] = line
+                    if len(found) >= most:
+                        return found
+        return found
 
     def first(self) -> Waiter | None:
         """Who has waited longest."""
