@@ -38,7 +38,7 @@ __all__ = ["Prefix", "Toll"]
 #: Waiters that are looked at for a slot.
 WINDOW = 64
 #: And of those behind them, where something is free that these had better not have.
-BEYOND = 256
+BEYOND = 128
 #: Seconds for which it holds what somebody's prompt costs at least, as far as the order goes.
 COUNTED = 0.5
 
