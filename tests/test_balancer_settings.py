@@ -29,7 +29,7 @@ DEFAULTS = BalancerSettings(
         patience=Patience(unreachable=2.0, timeout=60.0),
         prompts=True,
     ),
-    policy=Prefix(fairness_bound=60.0, memory=64 * 2**20),
+    policy=Prefix(fairness_bound=30.0, memory=64 * 2**20),
     buffer_size=1000,
     buffer_bytes=256 * 2**20,
     buffer_timeout=60.0,
