@@ -182,19 +182,24 @@ class Heads:
         depth = known.depth(chain, upstream, seen.deepest)
         before = cache.ending(chain[depth]) if depth >= 0 else None
         tokens, at_edge, begin = prompt.size / per_token, False, 0
-        if before is not None:
+        if before is None:
+            own_chain = chain.copy()
+        else:
             # The server goes on with it, and keeps what comes of that in its place.
             begin = depth + 1
             tokens = before.tokens + max(0, prompt.size - before.size) / per_token
             at_edge = self._take_out(cache, before)
             if not before.goes_on_as(prompt):
                 known.differ(chain)
+            # What it began with is here already.
+            own_chain = before.chain
+            own_chain += chain[begin:]
         self._number += 1
         # Of what others begin with too, nothing can be told.
         believed = max(0.0, tokens - seen.shared - own)
         held = Held(
             upstream,
-            chain,
+            own_chain,
             prompt.session,
             prompt.size,
             tokens,
