@@ -39,7 +39,7 @@ ANSWER = (
     '{"choices":[{"finish_reason":"stop","index":0,"message":{"role":"assistant","content":'
     '"Paris, and it has been so for a long time."}}],"created":1795490105,"model":"model.gguf",'
     '"object":"chat.completion","usage":{"completion_tokens":11,"prompt_tokens":23},'
-    '"timings":{"cache_n":0,"prompt_n":23,"prompt_ms":31.2,"prompt_per_second":737.2,'
+    '"timings":{"cache_n":950,"prompt_n":50,"prompt_ms":31.2,"prompt_per_second":737.2,'
     '"predicted_n":11,"predicted_ms":288.1,"predicted_per_second":38.2}}'
 )
 _NGINX = """

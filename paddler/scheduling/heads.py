@@ -186,32 +186,28 @@ class Heads:
         own, _ = self.missing(seen, upstream)
         depth = known.depth(chain, upstream, seen.deepest)
         before = cache.ending(chain[depth]) if depth >= 0 else None
-        tokens, at_edge, begin = prompt.size / per_token, False, 0
-        if before is not None:
+        tokens, at_edge, begin, goes_on = prompt.size / per_token, False, 0, False
+        if before is None:
+            own_chain = chain.copy()
+        else:
             # The server goes on with it, and keeps what comes of that in its place.
             begin = depth + 1
             tokens = before.tokens + max(0, prompt.size - before.size) / per_token
-            at_edge = self._take_out(cache, before)
-            if not before.goes_on_as(prompt):
+            at_edge, goes_on = self._take_out(cache, before), before.goes_on_as(prompt)
+            if not goes_on:
                 known.differ(chain)
+            # What it began with is here already.
+            own_chain = before.chain
+            own_chain += chain[begin:]
         # More than a context holds is not kept.
         tokens = min(tokens, upstream.report.n_ctx or tokens)
         self._number += 1
         # Of what others begin with too, nothing can be told.
         believed = max(0.0, tokens - seen.shared - own)
-        held = Held(
-            upstream,
-            chain,
-            prompt.session,
-            prompt.size,
-            tokens,
-            seen.shared,
-            believed,
-            at_edge,
-            self._number,
-            prompt.tails[-1] if prompt.tails else 0,
-            prompt.session is not None and (before is None or not before.goes_on_as(prompt)),
-        )
+        sizes = prompt.size, tokens, seen.shared, believed
+        tail, by_name = prompt.tails[-1:], prompt.session is not None and not goes_on
+        number = self._number, tail[0] if tail else 0
+        held = Held(upstream, own_chain, prompt.session, *sizes, at_edge, *number, by_name)
         if begin < len(chain):
             known.add(chain, upstream, begin)
         if prompt.session is not None:
