@@ -104,7 +104,7 @@ class Toll(Granting):
         seen = waiter.seen = self.heads.see(prompt)
         round_ = Round(now, self.paces, self._random)
         prices = round_.prices(seen, servers, self.heads, 0)
-        stand = round_.cheapest(waiter.weight, prices)
+        stand = round_.cheapest(waiter, prices)
         if stand is None or not stand.has_room(waiter.weight):
             return None
         return self._give(waiter, seen, stand.upstream, now, round_.costs)
@@ -117,7 +117,7 @@ class Toll(Granting):
         for line in self._queue.lines:
             if line.kept is not None and line.head is line.first():
                 round_.keep(line.kept)
-        stand = round_.cheapest(waiter.weight, prices, with_room=True)
+        stand = round_.cheapest(waiter, prices, with_room=True)
         return None if stand is None else self._take(waiter, stand, round_, now)
 
     def grant_all(self, now: float) -> list[Grant]:
@@ -149,7 +149,7 @@ class Toll(Granting):
             if not round_.room:
                 break
             prices = self._prices(waiter, window[waiter], round_)
-            stand = round_.cheapest(waiter.weight, prices, with_room=anywhere)
+            stand = round_.cheapest(waiter, prices, with_room=anywhere)
             if stand is None:
                 continue
             if stand.has_room(waiter.weight):
