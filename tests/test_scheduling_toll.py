@@ -369,6 +369,23 @@ class FairnessTests(TollCase):
             self.assertEqual(self.has(heavy := self.ask(*blocks, weight=8)), "small")
             self.end(heavy)
 
+    def test_longer_than_it_costs(self) -> None:
+        """Nobody waits for much longer than evaluating its prompt elsewhere would have taken."""
+        self.hear("a")
+        for n in range(60):
+            self.end(self.ask(f"quick {n}"))
+        self.end(self.ask("s", "t", size=2000))
+        running = self.ask("s", "t", "more", size=2000)
+        self.hear("b")
+        self.scene.now += 5.0
+        self.scene.scheduler.answers(self.scene.leases[running], self.scene.now)
+        waits = self.ask("s", "t", "less", size=2000)
+        self.assertIsNone(self.has(waits))
+        for _ in range(12):
+            self.scene.now += 1.0
+            self.hear("a", busy=1)
+        self.assertEqual(self.has(waits), "b")
+
     def test_behind_many_who_wait(self) -> None:
         """Whom something free suits gets it, however many wait by choice before it."""
         for name in "abc":

@@ -10,6 +10,7 @@ import attrs
 
 from paddler.scheduling.heads import Heads, Seen
 from paddler.scheduling.idle import Idle
+from paddler.scheduling.lines import Waiter
 from paddler.scheduling.pace import Paces
 from paddler.scheduling.serving import Servers
 from paddler.scheduling.slots import Upstream
@@ -24,6 +25,8 @@ FULL = 3
 SOME = 500
 #: Seconds that waking one takes.
 WAKING = 2.0
+#: How many times as long as it costs elsewhere one waits, at most about, for a full one.
+PATIENCE = 3.0
 
 
 @attrs.define(eq=False)
@@ -120,12 +123,16 @@ class Round:
         return prices
 
     def cheapest(
-        self, weight: int, prices: list[Price], *, with_room: bool = False
+        self, waiter: Waiter, prices: list[Price], *, with_room: bool = False
     ) -> Stand | None:
         """Where price and wait are least; between equals most idle slots decide, then chance.
 
+        Who has waited by choice for long without avail has it counted against waiting on.
+
         :param with_room: look only at those that have room.
         """
+        weight, passed = waiter.weight, waiter.passed_at
+        waited = 0.0 if passed is None else (self._now - passed) / PATIENCE
         best: list[Stand] = []
         other: Stand | None = None
         least, after = (math.inf, 0), math.inf
@@ -135,7 +142,7 @@ class Round:
             elif with_room:
                 continue
             else:
-                price += max(stand.back, weight / stand.rate) + stand.line
+                price += max(stand.back, weight / stand.rate) + stand.line + waited
             if price > least[0]:
                 if price < after:
                     after, other = price, stand

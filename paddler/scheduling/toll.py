@@ -82,7 +82,7 @@ class Toll(Learning):
         seen = waiter.seen = self.heads.see(prompt)
         round_ = Round(now, self.paces, self._random)
         prices = round_.prices(seen, servers, self.heads, 0)
-        stand = round_.cheapest(waiter.weight, prices)
+        stand = round_.cheapest(waiter, prices)
         if stand is None or not stand.has_room(waiter.weight):
             return None
         return self._give(waiter, seen, stand.upstream, now, round_.costs)
@@ -95,7 +95,7 @@ class Toll(Learning):
         for line in self._queue.lines:
             if line.kept is not None and line.head is line.first():
                 round_.keep(line.kept)
-        stand = round_.cheapest(waiter.weight, prices, with_room=True)
+        stand = round_.cheapest(waiter, prices, with_room=True)
         return None if stand is None else self._take(waiter, stand, round_, now)
 
     def grant_all(self, now: float) -> list[Grant]:
@@ -135,7 +135,7 @@ class Toll(Learning):
                 round_.stand_in_line(waits.upstream, waits.seconds)
                 continue
             prices = self._prices(waiter, window[waiter], round_)
-            stand = round_.cheapest(waiter.weight, prices, with_room=anywhere)
+            stand = round_.cheapest(waiter, prices, with_room=anywhere)
             if stand is None:
                 continue
             if stand.has_room(waiter.weight):
