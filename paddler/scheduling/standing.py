@@ -26,7 +26,7 @@ SOME = 500
 #: Seconds that waking one takes.
 WAKING = 2.0
 #: How many times as long as it costs elsewhere one waits, at most about, for a full one.
-PATIENCE = 3.0
+PATIENCE = 6.0
 
 
 @attrs.define(eq=False)
