@@ -6,7 +6,7 @@ import json
 from random import Random
 
 from benchmarks.rows import Goal, Plan, Row
-from benchmarks.small import DONE, SLOTS, compare
+from benchmarks.small import DONE, compare, usual
 from benchmarks.stand import Stand
 
 __all__ = ["measure"]
@@ -51,11 +51,6 @@ def _message(role: str, random: Random, size: int) -> dict[str, str]:
 def measure(stand: Stand, plan: Plan) -> list[Row]:
     """Each proxy in turn, in front of the same nginx."""
     server = stand.nginx()
-    proxies = {
-        "haproxy": stand.haproxy(server, SLOTS),
-        "uvloop": stand.paddler(server, SLOTS),
-        "idle-slots": stand.paddler(server, SLOTS, "--balancing=idle-slots"),
-    }
     quoted = ",".join(f"[[{body}]]" for body in _bodies())
     script = stand.write("chats.lua", _SCRIPT.format(bodies=quoted) + DONE)
-    return compare("chats of 4 kB", proxies, server, script, plan, GOALS)
+    return compare("chats of 4 kB", usual(stand, server), server, script, plan, GOALS)

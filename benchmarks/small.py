@@ -10,7 +10,7 @@ from benchmarks.machine import cpu_seconds, program
 from benchmarks.rows import Goal, NotMeasured, Plan, Row, compared
 from benchmarks.stand import Proxy, Stand, report
 
-__all__ = ["BODY", "CONNECTIONS", "DONE", "SLOTS", "compare", "measure"]
+__all__ = ["BODY", "CONNECTIONS", "DONE", "compare", "measure", "usual"]
 
 CONNECTIONS = 32
 SLOTS = 64
@@ -46,14 +46,21 @@ def measure(stand: Stand, plan: Plan) -> list[Row]:
     """Each proxy in turn, in front of the same nginx."""
     server = stand.nginx()
     proxies = {
-        "haproxy": stand.haproxy(server, SLOTS),
-        "uvloop": stand.paddler(server, SLOTS),
-        "idle-slots": stand.paddler(server, SLOTS, "--balancing=idle-slots"),
+        **usual(stand, server),
         "asyncio": stand.paddler(server, SLOTS, reactor="asyncio"),
         "twisted.web": stand.paddler(server, SLOTS, "--fast-lane=false"),
     }
     script = stand.write("small.lua", _SCRIPT.format(body=BODY) + DONE)
     return compare("small POSTs", proxies, server, script, plan, GOALS)
+
+
+def usual(stand: Stand, server: int) -> dict[str, Proxy]:
+    """HAProxy, and Paddler by prompts and by idle slots, in front of a server."""
+    return {
+        "haproxy": stand.haproxy(server, SLOTS),
+        "uvloop": stand.paddler(server, SLOTS),
+        "idle-slots": stand.paddler(server, SLOTS, "--balancing=idle-slots"),
+    }
 
 
 def compare(

@@ -55,10 +55,14 @@ class Head(msgspec.Struct, frozen=True):
         """The lines of it that need no change, each with its end: all but its body's length."""
         if self.text:
             return self.text
-        pairs = self.headers
-        if self.length is not None and not self.bodyless:
-            pairs = [pair for pair in pairs if pair[0].lower() != b"content-length"]
+        has_length = self.length is not None and not self.bodyless
+        pairs = self.others if has_length else self.headers
         return b"HTTP/1.1 %d %b\r\n%b" % (self.code, self.phrase, text_of(pairs))
+
+    @property
+    def others(self) -> Pairs:
+        """Its headers but its body's length."""
+        return [pair for pair in self.headers if pair[0].lower() != b"content-length"]
 
 
 class IBody(Interface):

@@ -197,9 +197,7 @@ class Exchange(Ending, eq=False):
             learns = self._common.ways.prompts and self._lease is not None
             if learns and attempt.code == 200:
                 self.account.facts = facts_in(attempt.tail)
-            lease, self._lease = self._lease, None
-            if lease is not None:
-                self._common.admission.release(lease, self.account.facts)
+            self._release(self.account.facts)
             self._end()
         elif isinstance(error, UpstreamFailed):
             self._failed(attempt, fault_of(error), str(error), error)

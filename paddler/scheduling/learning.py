@@ -72,14 +72,23 @@ class Learning(Granting):
             self.paces.sent(upstream, missing, now)
             self._running[lease] = Running(self.heads.sent(seen, upstream), missing)
             waiter.seen = None
-        told = (waiter.request_id, waiter.need, waiter.arrived_at, upstream)
-        self._granted.append((*told, now, fair, tokens, missing, least, costs))
+        self._tell(waiter, upstream, now, fair, tokens, missing, least, costs)
         return lease
 
-    def _tell(self, waiter: Waiter, upstream: Upstream, now: float) -> None:
-        """One without a prompt got its slots."""
+    def _tell(
+        self,
+        waiter: Waiter,
+        upstream: Upstream,
+        now: float,
+        fair: bool = False,
+        tokens: float | None = None,
+        missing: float = 0.0,
+        least: float = 0.0,
+        costs: Costs = UNKNOWN,
+    ) -> None:
+        """Keep why a request got its slots there, for who asks; it may have no prompt."""
         told = (waiter.request_id, waiter.need, waiter.arrived_at, upstream)
-        self._granted.append((*told, now, False, None, 0.0, 0.0, UNKNOWN))
+        self._granted.append((*told, now, fair, tokens, missing, least, costs))
 
     # What is told.
 

@@ -288,8 +288,6 @@ class Scheduler(Observed):
             if client_left or notes is not None:
                 self._fleet.plan(upstream)
             self._fleet.kinds.index(upstream)
-        if not notes and not self._queue.size:
-            return NOTHING
         return self._outcome(now, notes)
 
     def _outcome(self, now: float, notes: list[Note] | None = None) -> Outcome:

@@ -32,7 +32,7 @@ from paddler.errors import (
     UpstreamRefused,
     UpstreamTimedOut,
 )
-from paddler.headers import Forwarded, Pairs
+from paddler.headers import Forwarded, Pairs, text_of
 from paddler.interfaces import ICall, IUpstreamHop
 from paddler.values import Address
 
@@ -83,9 +83,7 @@ class FastHop:
         if upstream.scheme != "http" or method != b"POST" or not isinstance(body, MemoryBody):
             return self._other.send(upstream, method, target, headers, more, body, receiver)
         data = body.read()
-        text = headers.text
-        for pair in more:
-            text += b"%b: %b\r\n" % pair
+        text = headers.text + text_of(more)
         request = b"POST %b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n%b"
         call = _Call(self, upstream, request % (target, text, len(data), data), receiver)
         now = self.loop.time()

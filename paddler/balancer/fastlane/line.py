@@ -246,8 +246,7 @@ class Line(asyncio.Protocol):
         if head.length is None or head.bodyless or self._interims:
             return
         self._known = Known.of(start)
-        others = [pair for pair in head.headers if pair[0].lower() != b"content-length"]
-        self._known_head = Head(head.code, head.phrase, others, None, text=head.as_text())
+        self._known_head = Head(head.code, head.phrase, head.others, None, text=head.as_text())
 
     def _head_comes(self, data: bytes) -> bytes:
         """Read on in an answer's head; what is here of the body behind it, in its frames."""
