@@ -22,7 +22,7 @@ from benchmarks.simulated.ours import idle_slots, prefix
 from benchmarks.simulated.picture import picture
 from benchmarks.simulated.running import Result, Worse, run
 from benchmarks.simulated.traffic import TRAFFICS
-from paddler.scheduling.toll import Prefix
+from paddler.scheduling.policies import Prefix
 
 __all__ = ["main"]
 

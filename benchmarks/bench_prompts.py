@@ -32,9 +32,8 @@ from paddler.balancer.bodies import MemoryBody
 from paddler.balancer.exchanges import Exchanges, Ways
 from paddler.headers import RequestHeaders
 from paddler.interfaces import Head
-from paddler.scheduling.policies import IdleSlots
+from paddler.scheduling.policies import IdleSlots, Prefix
 from paddler.scheduling.scheduler import Scheduler
-from paddler.scheduling.toll import Prefix
 from paddler.values import Address, Report
 
 __all__ = ["main"]

@@ -27,9 +27,8 @@ from paddler.balancer.limits import BodyBudget, Limits
 from paddler.balancer.proxy import ProxyResource
 from paddler.balancer.sites import ConnectionSite
 from paddler.balancer.upstream import AgentHop
-from paddler.scheduling.policies import IdleSlots, Policy
+from paddler.scheduling.policies import IdleSlots, Policy, Prefix
 from paddler.scheduling.scheduler import Scheduler
-from paddler.scheduling.toll import Prefix
 from paddler.testing import Call, ScriptedServer
 from paddler.values import Address, Report
 from tests.llamas import until

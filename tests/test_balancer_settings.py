@@ -13,8 +13,7 @@ from paddler.balancer.limits import Limits
 from paddler.balancer.requests import Doors
 from paddler.balancer.settings import BalancerOptions, BalancerSettings
 from paddler.balancer.statsd import StatsdSettings
-from paddler.scheduling.policies import IdleSlots
-from paddler.scheduling.toll import Prefix
+from paddler.scheduling.policies import IdleSlots, Prefix
 
 DEFAULTS = BalancerSettings(
     management="tcp:8085:interface=127.0.0.1:backlog=1024",

@@ -15,7 +15,8 @@ from paddler.balancer.metrics import MetricsText
 from paddler.balancer.readings import decisions_json
 from paddler.balancer.tallies import Tallies
 from paddler.facts import Facts
-from paddler.scheduling.toll import Prefix, Toll
+from paddler.scheduling.policies import Prefix
+from paddler.scheduling.toll import Toll
 from paddler.scheduling.trust import Fault
 from paddler.scheduling.views import PromptsView
 from paddler.testing import Call

@@ -13,9 +13,9 @@ from paddler.facts import Facts
 from paddler.prompts import Prompt
 from paddler.scheduling.lines import Waiter
 from paddler.scheduling.outcomes import Grant
+from paddler.scheduling.policies import Prefix
 from paddler.scheduling.scheduler import Scheduler
 from paddler.scheduling.slots import Lease
-from paddler.scheduling.toll import Prefix
 from paddler.values import Address, Report
 
 BOUND = 5.0

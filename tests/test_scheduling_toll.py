@@ -11,9 +11,10 @@ from paddler.facts import Facts
 from paddler.prompts import Prompt
 from paddler.scheduling.decisions import KEPT
 from paddler.scheduling.lines import Need, Waiter
+from paddler.scheduling.policies import Prefix
 from paddler.scheduling.scheduler import Scheduler
 from paddler.scheduling.slots import Lease
-from paddler.scheduling.toll import Prefix, Toll
+from paddler.scheduling.toll import Toll
 from paddler.values import Model
 from tests.scenes import QUARANTINE, Scene
 

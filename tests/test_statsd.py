@@ -15,9 +15,9 @@ from paddler.balancer.admission import Admission
 from paddler.balancer.statsd import DATAGRAM, StatsdService, StatsdSettings, datagrams, gauges
 from paddler.errors import PaddlerError
 from paddler.facts import Facts
-from paddler.scheduling.policies import IdleSlots
+from paddler.scheduling.policies import IdleSlots, Prefix
 from paddler.scheduling.scheduler import Scheduler
-from paddler.scheduling.toll import Prefix, Toll
+from paddler.scheduling.toll import Toll
 from paddler.values import Address, Model, Report
 from tests.managing import lines_heard_by
 from tests.test_dialing import Resolver

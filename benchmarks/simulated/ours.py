@@ -15,10 +15,9 @@ from paddler.facts import Facts
 from paddler.prompts import Prompt, PromptFields, prompt_of
 from paddler.scheduling.lines import Waiter
 from paddler.scheduling.outcomes import Outcome
-from paddler.scheduling.policies import IdleSlots
+from paddler.scheduling.policies import IdleSlots, Prefix
 from paddler.scheduling.scheduler import Scheduler
 from paddler.scheduling.slots import Lease
-from paddler.scheduling.toll import Prefix
 from paddler.values import Address, Report
 
 __all__ = ["Ours", "idle_slots", "prefix"]

@@ -14,9 +14,8 @@ from paddler.balancer.requests import Doors
 from paddler.balancer.statsd import StatsdSettings
 from paddler.balancer.table import SECTIONS, TABLE
 from paddler.options import PaddlerOptions
-from paddler.scheduling.policies import IdleSlots, Policy
+from paddler.scheduling.policies import IdleSlots, Policy, Prefix
 from paddler.scheduling.routing import Mode
-from paddler.scheduling.toll import Prefix
 from paddler.twistd import masked
 
 __all__ = ["BalancerOptions", "BalancerSettings"]

@@ -33,7 +33,7 @@ from paddler.scheduling.slots import Lease, Upstream
 from paddler.scheduling.standing import FEW, Price, Round, Stand
 from paddler.scheduling.waiting import WaitingQueue
 
-__all__ = ["Prefix", "Toll"]
+__all__ = ["Toll"]
 
 #: Waiters that are looked at for a slot.
 WINDOW = 64
