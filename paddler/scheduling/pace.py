@@ -1,4 +1,9 @@
-"""What llama-servers are at, how fast, and what they had cached, as answers and the clock tell."""
+"""What llama-servers are at, how fast, and what they had cached, as answers and the clock tell.
+
+Note [Silence]. A server that is thought to be slow gets little, and so says little of itself: one
+whose first answer was slow, as it had yet to read its model, would be left out for ever. So what is
+known of a speed counts for less the longer nothing is heard, and what the others are like for more.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +17,22 @@ __all__ = ["Pace", "Paces"]
 #: Tokens of a prompt evaluated in a second, and seconds for which a request holds its slot, while
 #: nothing is known of anybody.
 SPEED, HOLD = 500.0, 5.0
-#: How much the newest counts.
+#: How much the newest counts, where there is news all the time.
 OF_SPEED, OF_HOLD = 0.2, 0.05
 #: Tokens that say something of the speed; of fewer the time is mostly what each batch costs.
 TELLING = 32
+#: Seconds of silence in which what is known of a speed comes to count half.
+HALF = 60.0
+#: Seconds from look to look at who was silent.
+LOOKS = 10.0
 
 
 @attrs.define(eq=False)
 class Pace:
     """Of one upstream.
 
-    :ivar speed: tokens of prompts that it evaluates in a second; None: not known.
+    :ivar speed: tokens of prompts that it is taken to evaluate in a second; None: not known.
+    :ivar measured: the same as its answers have said.
     :ivar hold: seconds for which a request holds its slot; None: not known.
     :ivar answer_speed: tokens of an answer in a second; None: not known.
     :ivar until: when it should have evaluated what it was sent.
@@ -33,6 +43,7 @@ class Pace:
     """
 
     speed: float | None = None
+    measured: float | None = None
     hold: float | None = None
     answer_speed: float | None = None
     until: float = 0.0
@@ -40,6 +51,29 @@ class Pace:
     pending: float = 0.0
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    #: How much counts what was measured, of 1; and that it was since the last look.
+    _sure: float = 1.0
+    _heard: bool = False
+
+    def measure(self, speed: float) -> None:
+        """An answer says how fast it was."""
+        before = speed if self.measured is None else self.measured
+        # Nothing makes a server faster than it is, while much slows it down for a moment.
+        share = 1.0 - (1.0 - OF_SPEED) * self._sure if speed > before else OF_SPEED
+        self.speed = self.measured = before + share * (speed - before)
+        self._sure, self._heard = 1.0, True
+
+    def fade(self, seconds: float, mean: float) -> None:
+        """What is known of its speed is so much older than at the last look.
+
+        :param mean: how fast all are.
+        """
+        if self._heard:
+            # When, in that time, was not noted.
+            self._heard, seconds = False, seconds - 2 * LOOKS
+        if self.measured is not None and seconds > 0.0:
+            self._sure *= 0.5 ** (seconds / HALF)
+            self.speed = mean + self._sure * (self.measured - mean)
 
 
 @attrs.define(eq=False)
@@ -70,6 +104,7 @@ class Paces:
     _speeds: _Mean = attrs.field(factory=_Mean, init=False)
     _holds: _Mean = attrs.field(factory=_Mean, init=False)
     _fastest: float = attrs.field(default=0.0, init=False)
+    _looked_at: float = attrs.field(default=0.0, init=False)
 
     @property
     def fastest(self) -> float:
@@ -98,6 +133,8 @@ class Paces:
 
     def sent(self, upstream: Upstream, tokens: float, now: float) -> None:
         """An upstream has so many tokens more to evaluate."""
+        if not 0 <= now - self._looked_at < LOOKS:
+            self._look(now)
         pace = self.of(upstream)
         pace.unanswered += 1
         pace.pending += tokens
@@ -136,11 +173,10 @@ class Paces:
             pace.answer_speed = before + OF_SPEED * (facts.answer_speed - before)
         if facts.prompt_speed is not None and (facts.evaluated or 0) >= TELLING:
             old = pace.speed
-            before = facts.prompt_speed if old is None else old
-            pace.speed = before + OF_SPEED * (facts.prompt_speed - before)
+            pace.measure(facts.prompt_speed)
             self._speeds.change(old, pace.speed)
             # It comes down slowly when the quickest is no more.
-            self._fastest = max(pace.speed, self._fastest * 0.999)
+            self._fastest = max(pace.speed or 0.0, self._fastest * 0.999)
 
     def forget(self, upstream: Upstream) -> None:
         """An upstream is no more."""
@@ -148,3 +184,12 @@ class Paces:
         if pace is not None:
             self._speeds.change(pace.speed, None)
             self._holds.change(pace.hold, None)
+
+    def _look(self, now: float) -> None:
+        """See Note [Silence]."""
+        seconds, mean = now - self._looked_at, self.unknown
+        self._looked_at = now
+        for pace in self._paces.values():
+            old = pace.speed
+            pace.fade(seconds, mean)
+            self._speeds.change(old, pace.speed)
