@@ -136,6 +136,29 @@ class PrefixTests(ProxyCase):
         await until(lambda: self.ended)
         self.assertEqual(self.ended[-1].facts, Facts(30, 70, 5, 900.0, 30.0))
 
+    async def test_while_a_prompt_is_evaluated(self) -> None:
+        """What a server says meanwhile does not pass for the first token."""
+        server = await self.server(9, "d")
+        upstream = next(u for u in self.scheduler._fleet.upstreams if u.name == "d")
+        pace = self.toll.paces.of(upstream)
+        progress = b'data: {"choices":[],"prompt_progress":{"total":9}}\n\n'
+        for n, first in enumerate((b": ping\n\n", b":", progress, progress * 3)):
+            came = self.next_call(server)
+            client = await self.client()
+            body = {"messages": [{"content": f"{n} words " * 100}], "stream": True}
+            client.send(post(CHAT, body))
+            call = await came
+            call.start_stream()
+            call.chunk(first)
+            await client.until(first)
+            self.assertEqual(pace.unanswered, 1, first)
+            self.assertGreater(pace.pending, 0.0)
+            call.chunk(b"\n\ndata: {}\n\n")
+            await until(lambda: not pace.unanswered)
+            call.chunk(b"")
+            await until(lambda n=n: len(self.ended) > n)
+        self.assertGreater(self.toll.heads.kept(upstream)[0], 800)
+
     async def test_error(self) -> None:
         """An error says nothing of any prompt."""
 

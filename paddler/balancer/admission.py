@@ -168,7 +168,7 @@ class Admission(Readable):
     def answered(self, upstream: Upstream, lease: Lease | None) -> None:
         """An upstream has begun to answer a request as it should.
 
-        :param lease: the request's; None: it needs no slot.
+        :param lease: the request's; None: it has none, or its prompt is still being evaluated.
         """
         if lease is not None and self._scheduler.learns:
             self._scheduler.answers(lease, self._clock.seconds())

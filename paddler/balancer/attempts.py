@@ -39,6 +39,9 @@ class Owner(Protocol):
     def answer_began(self, attempt: Attempt) -> None:
         """The client is about to get its first bytes."""
 
+    def prompt_evaluated(self, attempt: Attempt) -> None:
+        """The first tokens of a stream have come, that began with something else."""
+
     def attempt_ended(self, attempt: Attempt, error: PaddlerError | None) -> None:
         """It is over.
 
@@ -95,6 +98,11 @@ class Attempt(msgspec.Struct, eq=False):
     def tail(self) -> bytes:
         """The last bytes of the answer, `TAIL` of them at most."""
         return b"".join(self._last)[-TAIL:]
+
+    @property
+    def evaluates(self) -> bool:
+        """As far as its answer tells, the prompt is still being evaluated."""
+        return not self.tokens_flowing and self._head.streams
 
     @property
     def seconds(self) -> float:
@@ -156,6 +164,10 @@ class Attempt(msgspec.Struct, eq=False):
             self._held = data if len(data) <= HELD else None
             if self._held is not None:
                 return
+        if not self.tokens_flowing and self._head.streams and _has_tokens(data):
+            self.tokens_flowing = True
+            if self.started:
+                self._owner.prompt_evaluated(self)
         if not self.started:
             if self._head.bodyless:
                 return  # some servers send one all the same, which a client takes for an answer
@@ -163,8 +175,6 @@ class Attempt(msgspec.Struct, eq=False):
         if not self._last:
             self._last = deque(maxlen=PIECES)
         self._last.append(data if len(data) <= TAIL else data[-TAIL:])
-        if not self.tokens_flowing and self._head.streams:
-            self.tokens_flowing = _has_tokens(data)
         self._account.sent += len(data)
         if not self.takes_frames:
             self._request.write(data)
@@ -181,6 +191,7 @@ class Attempt(msgspec.Struct, eq=False):
         self._head, self.code, self.takes_frames = head, head.code, False
         self._last = (body,)
         try:
+            self.tokens_flowing = True
             self._start()
             self._account.sent += len(body)
             self._request.write(body)
@@ -258,8 +269,8 @@ class Attempt(msgspec.Struct, eq=False):
 
 
 def _has_tokens(data: bytes) -> bool:
-    """Whether bytes of a stream begin with an event that is no news of the prompt.
+    """Whether an event is in bytes of a stream that is no news of the prompt.
 
     Comments and, where they are asked for, reports of progress come while it is evaluated.
     """
-    return data.startswith((b"data:", b"event:")) and b'"prompt_progress"' not in data
+    return data.count(b"data:") > data.count(b'"prompt_progress"')

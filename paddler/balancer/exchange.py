@@ -187,6 +187,12 @@ class Exchange(Ending, eq=False):
         account.code = attempt.code
         account.first_byte_at = self._common.clock.seconds()
         if attempt.code < 500:
+            lease = None if attempt.evaluates else self._lease
+            self._common.admission.answered(attempt.upstream, lease)
+
+    def prompt_evaluated(self, attempt: Attempt) -> None:
+        """See `Owner`."""
+        if attempt.code < 500:
             self._common.admission.answered(attempt.upstream, self._lease)
 
     def attempt_ended(self, attempt: Attempt, error: PaddlerError | None) -> None:

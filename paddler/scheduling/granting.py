@@ -127,7 +127,7 @@ class Granting:
         return None
 
     def answers(self, lease: Lease, now: float) -> None:
-        """The answer to a request has begun to come."""
+        """A request's prompt has been evaluated: its answer has begun to come."""
 
     def served(self, lease: Lease, now: float, facts: Facts | None) -> None:
         """A request has had its slots to its end, and its lease is about to end.

@@ -170,7 +170,7 @@ class Scheduler(Observed):
             self._queue.leave(waiter)
 
     def answers(self, lease: Lease, now: float) -> None:
-        """The answer to a request has begun to come."""
+        """A request's prompt has been evaluated: its answer has begun to come."""
         self._granting.answers(lease, now)
 
     def release(self, lease: Lease, now: float, facts: Facts | None = None) -> Outcome:
