@@ -173,6 +173,14 @@ class ChoosingTests(TollCase):
             scene.took(scene.scheduler.release(lease, scene.now, Facts(1990, 10, 10)))
         self.assertEqual(len(where), 1)
 
+    def test_all_full(self) -> None:
+        """Where nothing is idle nobody's prompt is looked at."""
+        self.scene.hear("a", slots=1, interval_s=600.0)
+        self.ask("x", "y")
+        waits = [self.ask(f"chat {n}", "y", model=model) for n in range(3) for model in ("m", None)]
+        self.scene.hear("a", slots=1, busy=1, interval_s=600.0)
+        self.assertEqual([waiter.seen for waiter in waits], [None] * 6)
+
     def test_other_models(self) -> None:
         """Who waits for one model keeps nobody from another."""
         self.scene.hear("a", slots=1, models=("m",))

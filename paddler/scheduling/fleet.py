@@ -41,6 +41,8 @@ class Fleet:
     on_forgotten: Callable[[Upstream], None] = attrs.field(
         default=lambda upstream: None, init=False
     )
+    #: Called with one that may serve something else than before, or nothing, or again.
+    on_changed: Callable[[Upstream], None] = attrs.field(default=lambda upstream: None, init=False)
     #: Which of them serve what, and what is idle there.
     kinds: Kinds = attrs.field(factory=Kinds, init=False)
     _by_address: dict[str, Upstream] = attrs.field(factory=dict, init=False)
@@ -139,8 +141,7 @@ class Fleet:
             notes.append(note("joined", upstream, f"{upstream.state}, {upstream.total} slots"))
         else:
             notes += self.told(upstream, before)
-        self.plan(upstream)
-        self.index(upstream)
+        self.changed(upstream)
         return notes
 
     def forget(self, upstream: Upstream) -> None:
@@ -151,6 +152,7 @@ class Fleet:
         self._names.discard(upstream.name)
         self.kinds.take_out(upstream)
         self.on_forgotten(upstream)
+        self.on_changed(upstream)
         self.drop_if_over(upstream)
 
     def drop_if_over(self, upstream: Upstream) -> None:
@@ -161,6 +163,12 @@ class Fleet:
     def index(self, upstream: Upstream) -> None:
         """Keep the indexes of idle slots true after a change."""
         self.kinds.index(upstream)
+
+    def changed(self, upstream: Upstream) -> None:
+        """More than the slots that we hold has changed of an upstream."""
+        self.plan(upstream)
+        self.index(upstream)
+        self.on_changed(upstream)
 
     def told(self, upstream: Upstream, before: State, why: str = "") -> list[Note]:
         """A note if its state is another; ready and full take turns all day and are one here."""
@@ -208,8 +216,7 @@ class Fleet:
                 notes.append(note("forgotten", upstream, f"silent for {FORGET_AFTER:g} s more"))
                 self.forget(upstream)
                 continue
-            self.plan(upstream)
-            self.index(upstream)
+            self.changed(upstream)
         self._plan_ahead()
         return notes, doubted
 

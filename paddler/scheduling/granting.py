@@ -67,7 +67,7 @@ class Granting:
             if waiter is not None:
                 heapq.heappush(tries, (waiter.place, waiter, line, lighter_than))
 
-        for line in self._queue.lines:
+        for line in self._queue.within_reach(self._fleet.kinds):
             add(line, None)
         while tries:
             _, waiter, line, lighter_than = heapq.heappop(tries)

@@ -6,7 +6,7 @@ most are found at once, among ten as among ten thousand.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, KeysView, Sequence
 from typing import Protocol, overload
 
 import attrs
@@ -44,6 +44,11 @@ class IdleIndex:
 
     def __len__(self) -> int:
         return len(self._standing)
+
+    @property
+    def having(self) -> KeysView[Upstream]:
+        """All that have idle slots."""
+        return self._standing.keys()
 
     def put(self, upstream: Upstream, idle: int) -> None:
         """Note how many idle slots an upstream has now; 0 takes it out."""

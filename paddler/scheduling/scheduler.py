@@ -60,6 +60,7 @@ class Scheduler(Observed):
         self._fleet = Fleet(self._missed_allowed, self._quarantine)
         self._granting = granting_by(self._policy, self._random, self._fleet, self._queue)
         self._fleet.on_forgotten = self._granting.forget
+        self._fleet.on_changed = self._queue.changed
         self.learns = self._granting.learns
 
     # Agents.
@@ -98,7 +99,7 @@ class Scheduler(Observed):
         """
         upstream = self._fleet.find(agent_id)
         before, upstream.draining = upstream.state, draining
-        self._fleet.index(upstream)
+        self._fleet.changed(upstream)
         return self._outcome(now, self._fleet.told(upstream, before))
 
     def any_healthy(self, model: str | None, now: float) -> Upstream | None:
@@ -215,8 +216,7 @@ class Scheduler(Observed):
             outcome = self._end(lease, now, client_left=False, notes=notes)
         else:
             if not upstream.forgotten:
-                self._fleet.plan(upstream)
-                self._fleet.index(upstream)
+                self._fleet.changed(upstream)
             outcome = self._outcome(now, notes)
         if waiter is not None and waiter.waiting:
             self._queue.stay(waiter)
@@ -238,7 +238,7 @@ class Scheduler(Observed):
         upstream.trust.answered()
         if upstream.forgotten:
             return Outcome()
-        self._fleet.index(upstream)
+        self._fleet.changed(upstream)
         return self._outcome(now, self._fleet.told(upstream, before))
 
     def take_back(self, lease: Lease, now: float) -> Outcome:
@@ -286,8 +286,9 @@ class Scheduler(Observed):
             self._fleet.drop_if_over(upstream)
         else:
             if client_left or notes is not None:
-                self._fleet.plan(upstream)
-            self._fleet.kinds.index(upstream)
+                self._fleet.changed(upstream)
+            else:
+                self._fleet.kinds.index(upstream)
         return self._outcome(now, notes)
 
     def _outcome(self, now: float, notes: list[Note] | None = None) -> Outcome:

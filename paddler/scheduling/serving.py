@@ -7,7 +7,7 @@ kinds, and a change of one upstream's slots is a change in one place.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, KeysView
 from itertools import chain
 
 import attrs
@@ -219,12 +219,20 @@ class Kinds:
     def serve(self, upstream: Upstream, need: Need) -> bool:
         """Whether an upstream can serve a need."""
         where = need.where
-        if where is not None and where is not upstream and self._is_there(where, need):
+        if where is not None and where is not upstream and self.is_there(where, need):
             return False
         kind = self._kind_of.get(upstream)
         return kind is not None and kind.serves(need)
 
-    def _is_there(self, where: Upstream, need: Need) -> bool:
+    def idle_among(self, upstreams: KeysView[Upstream]) -> list[Upstream]:
+        """Those of these that have idle slots, found without looking at each."""
+        found: set[Upstream] = set()
+        for kind in self._kinds.values():
+            found |= upstreams & kind.awake.having
+            found |= upstreams & kind.asleep.having
+        return sorted(found, key=lambda upstream: upstream.name)
+
+    def is_there(self, where: Upstream, need: Need) -> bool:
         """Whether the one that a need is for can serve it."""
         return where.healthy and where in self._kind_of and self._kind_of[where].serves(need)
 
@@ -243,7 +251,7 @@ class Kinds:
     def servers(self, need: Need) -> Servers:
         """What can serve a need."""
         if need.where is not None:
-            if self._is_there(need.where, need):
+            if self.is_there(need.where, need):
                 return OneServer((self._kind_of[need.where],), need.where)
             need = need._replace(where=None)
         found = self._servers.get(need)

@@ -79,6 +79,8 @@ class Toll(Learning):
                 return None
             if best is not None:
                 return self._give(waiter, seen, best, now, costs)
+        if not servers.some_idle:
+            return None
         seen = waiter.seen = self.heads.see(prompt)
         round_ = Round(now, self.paces, self._random)
         prices = round_.prices(seen, servers, self.heads, 0)
@@ -102,7 +104,8 @@ class Toll(Learning):
         """See `Granting`."""
         self._due = None
         kinds = self._fleet.kinds
-        lines = [line for line in self._queue.lines if kinds.servers(line.need).some_idle]
+        lines = self._queue.within_reach(kinds)
+        lines = [line for line in lines if kinds.servers(line.need).some_idle]
         most = WINDOW // max(1, min(len(lines), WINDOW // 8))
         window = {waiter: line for line in lines for waiter in line.oldest(most)}
         if all(waiter.prompt is None for waiter in window):

@@ -1,4 +1,9 @@
-"""The buffer: requests that wait for a slot, a line for each need, and one order over all."""
+"""The buffer: requests that wait for a slot, a line for each need, and one order over all.
+
+Note [Places]. Who needs one upstream and no other stands in a line for that place. There may be
+as many of such lines as requests, so they are not looked at one by one whenever something happens:
+a line for a place is out of reach while that is well and has nothing idle.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,8 @@ from itertools import count
 import attrs
 
 from paddler.scheduling.lines import Line, Need, Waiter
+from paddler.scheduling.serving import Kinds
+from paddler.scheduling.slots import Upstream
 
 __all__ = ["WaitingQueue"]
 
@@ -17,6 +24,11 @@ class WaitingQueue:
     """Lines of waiters; places are given over all of them."""
 
     _lines: dict[Need, Line] = attrs.field(factory=dict, init=False)
+    #: Those for no place, and those whose place can't serve them, which others may.
+    _anywhere: dict[Need, Line] = attrs.field(factory=dict, init=False)
+    #: Those for a place, by that, and the places of which it is to be told anew whether they can.
+    _places: dict[Upstream, dict[Need, Line]] = attrs.field(factory=dict, init=False)
+    _unsure: dict[Upstream, None] = attrs.field(factory=dict, init=False)
     _numbers: count[int] = attrs.field(factory=count, init=False)
     #: How many wait.
     size: int = attrs.field(default=0, init=False)
@@ -33,6 +45,27 @@ class WaitingQueue:
         """Those that somebody stands in."""
         return self._lines.values()
 
+    def within_reach(self, kinds: Kinds) -> list[Line]:
+        """Those for whom something may be idle: see Note [Places]."""
+        while self._unsure:
+            place, _ = self._unsure.popitem()
+            for need, line in self._places[place].items():
+                if kinds.is_there(place, need):
+                    self._anywhere.pop(need, None)
+                else:
+                    self._anywhere[need] = line
+        if not self._places:
+            return list(self._anywhere.values())
+        lines = dict(self._anywhere)
+        for place in kinds.idle_among(self._places.keys()):
+            lines.update(self._places[place])
+        return list(lines.values())
+
+    def changed(self, upstream: Upstream) -> None:
+        """An upstream may serve something else than before, or nothing, or again."""
+        if upstream in self._places:
+            self._unsure[upstream] = None
+
     def give_place(self, waiter: Waiter) -> None:
         """The place behind all who came so far, for one that may never come into line."""
         waiter.place = next(self._numbers)
@@ -44,7 +77,7 @@ class WaitingQueue:
             waiter.place = waiter.entry
         line = self._lines.get(waiter.need)
         if line is None:
-            line = self._lines[waiter.need] = Line(waiter.need)
+            line = self._open(waiter.need)
         line.put(waiter)
         self.size += 1
 
@@ -59,7 +92,7 @@ class WaitingQueue:
         line = self._lines[waiter.need]
         line.take_out(waiter)
         if not line.size:
-            del self._lines[waiter.need]
+            self._close(waiter.need)
 
     def move(self, waiter: Waiter, need: Need) -> None:
         """A waiter needs something else than before; it keeps its place."""
@@ -97,3 +130,24 @@ class WaitingQueue:
         """Who has waited longest."""
         firsts = (line.first() for line in self._lines.values())
         return min((w for w in firsts if w is not None), key=lambda w: w.place, default=None)
+
+    def _open(self, need: Need) -> Line:
+        """A line that nobody stands in yet."""
+        line = self._lines[need] = Line(need)
+        if need.where is None:
+            self._anywhere[need] = line
+        else:
+            self._places.setdefault(need.where, {})[need] = line
+            self._unsure[need.where] = None
+        return line
+
+    def _close(self, need: Need) -> None:
+        """Nobody stands in a line any more."""
+        del self._lines[need]
+        self._anywhere.pop(need, None)
+        where = need.where
+        if where is not None:
+            del self._places[where][need]
+            if not self._places[where]:
+                del self._places[where]
+                self._unsure.pop(where, None)
