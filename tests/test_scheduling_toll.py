@@ -14,7 +14,7 @@ from paddler.scheduling.lines import Need, Waiter
 from paddler.scheduling.policies import Prefix
 from paddler.scheduling.scheduler import Scheduler
 from paddler.scheduling.slots import Lease
-from paddler.scheduling.toll import Toll
+from paddler.scheduling.toll import WINDOW, Toll
 from paddler.values import Model
 from tests.scenes import QUARANTINE, Scene
 
@@ -394,6 +394,18 @@ class FairnessTests(TollCase):
             self.hear("small", slots=2)
             self.assertEqual(self.has(heavy := self.ask(*blocks, weight=8)), "small")
             self.end(heavy)
+
+    def test_heavy_behind_heavy(self) -> None:
+        """What is kept for one that needs two slots is no prompt's, however many wait like it."""
+        self.hear("a", slots=2)
+        running = [self.ask("x"), self.ask("y")]
+        heavy = [self.ask(weight=2) for _ in range(WINDOW + 1)]
+        self.ask("z")
+        self.end(running[0])
+        for n in range(3):
+            self.assertIsNone(self.has(self.ask(f"another {n}")))
+        self.end(running[1])
+        self.assertEqual(self.has(heavy[0]), "a")
 
     def test_longer_than_it_costs(self) -> None:
         """Nobody waits for much longer than evaluating its prompt elsewhere would have taken."""

@@ -72,7 +72,7 @@ class Toll(Learning):
                 self._tell(waiter, lease.upstream, now)
             return lease
         servers = self._fleet.kinds.servers(waiter.need)
-        if waiter.weight == 1:
+        if waiter.weight == 1 and not kept:
             seen = self.heads.look(prompt)
             best, waits, costs = choose(seen, self.heads, self.paces, servers, self._random, now)
             if waits:
@@ -84,6 +84,8 @@ class Toll(Learning):
         seen = waiter.seen = self.heads.see(prompt)
         round_ = Round(now, self.paces, self._random)
         prices = round_.prices(seen, servers, self.heads, 0)
+        for upstream in kept:
+            round_.keep(upstream)
         stand = round_.cheapest(waiter, prices)
         if stand is None or not stand.has_room(waiter.weight):
             return None
