@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -11,8 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.balancer.admission import Admission
 from paddler.errors import NoSuchAgent, QueueFull, Stopping, WaitedTooLong
+from paddler.facts import Facts
 from paddler.scheduling.granting import KEPT
 from paddler.scheduling.lines import Waiter
+from paddler.scheduling.policies import Prefix
+from paddler.scheduling.scheduler import Scheduler
 from paddler.scheduling.slots import Lease
 from paddler.scheduling.trust import Fault
 from tests.scenes import report, scheduler
@@ -21,6 +25,7 @@ __all__ = [
     "AgainTests",
     "DeadlineTests",
     "LogTests",
+    "MistakeTests",
     "ReentrantTests",
     "StopTests",
     "TimerTests",
@@ -698,3 +703,28 @@ class LogTests(AdmissionTestCase):
             ],
         )
         self.assertEqual({event["upstream"] for event in ours}, {"a:8080"})
+
+
+class MistakeTests(AdmissionTestCase):
+    """Mistakes of ours in what is learnt of requests."""
+
+    def make(self, limit: int = 100_000) -> Admission:
+        """An admission that looks at prompts."""
+        self.scheduler = Scheduler(Prefix(), Random(1), limit, 3)
+        return Admission(self.clock, self.scheduler, 60.0)
+
+    def test_release(self) -> None:
+        """They cost no slot, and the next gets it."""
+        self.hear(slots=1)
+        lease = self.successResultOf(self.ask())
+        waiting = self.ask()
+        self.assertNoResult(waiting)
+        granting: Any = self.scheduler._granting
+        granting.served = lambda *args: 1 / 0
+        self.assertRaises(ZeroDivisionError, self.admission.release, lease, Facts(0, 100, 1))
+        self.assertTrue(lease.ended)
+        after = self.successResultOf(waiting)
+        del granting.served
+        self.admission.release(after)
+        self.assertEqual(self.in_flight(), 0)
+        self.assertRaises(ValueError, self.admission.release, lease)

@@ -33,10 +33,14 @@ class _Told:
 
     def __init__(self) -> None:
         self.ended: list[Finished] = []
+        #: It makes a mistake.
+        self.fails = False
 
     def finished(self, request: Finished) -> None:
         """See `Ledger`."""
         self.ended.append(request)
+        if self.fails:
+            raise ZeroDivisionError
 
     def retried(self, reason: Fault) -> None:
         """See `Ledger`."""
@@ -57,6 +61,7 @@ class PrefixTests(ProxyCase):
     async def setUp(self) -> None:
         told = _Told()
         self.ledger: Ledger = told
+        self.told = told
         self.ended = told.ended
         await super().setUp()
         for name in "abc":
@@ -158,6 +163,20 @@ class PrefixTests(ProxyCase):
             call.chunk(b"")
             await until(lambda n=n: len(self.ended) > n)
         self.assertGreater(self.toll.heads.kept(upstream)[0], 800)
+
+    async def test_own_mistakes(self) -> None:
+        """What goes wrong in what is learnt, or noted, of a request keeps nothing of it here."""
+        toll: Any = self.toll
+        for mistake in ("learnt", "noted"):
+            if mistake == "learnt":
+                toll.served = lambda *args: 1 / 0
+            else:
+                del toll.served
+                self.told.fails = True
+            await self.turn(["some words " * 100])
+            await until(lambda: not self.proxy._under_way, what=mistake)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+            self.assertEqual(self.admission.fleet().slots_processing, 0)
 
     async def test_error(self) -> None:
         """An error says nothing of any prompt."""

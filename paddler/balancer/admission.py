@@ -107,18 +107,6 @@ class Admission(Readable):
             self._scheduler.fault(lease.upstream, fault, cause, problem, now, lease, waiter),
         )
 
-    def larger(self, waiter: Waiter, lease: Lease, n_ctx: int) -> Need | None:
-        """What a request needs whose prompt was too long; None: no upstream has that.
-
-        :param lease: of the upstream that said so.
-        :param n_ctx: tokens that the context must hold.
-        """
-        return self._scheduler.larger(waiter, lease, n_ctx)
-
-    def largest_context(self, waiter: Waiter) -> int:
-        """Tokens that the largest context holds that can serve a request; 0: that is not known."""
-        return self._scheduler.largest_context(waiter)
-
     def elsewhere(self, waiter: Waiter, lease: Lease, need: Need) -> Deferred[Lease]:
         """Other slots for a request that needs more than was known, in its old place and time.
 
@@ -149,7 +137,14 @@ class Admission(Readable):
 
         :param facts: what its answer said.
         """
-        outcome = self._scheduler.release(lease, self._clock.seconds(), facts)
+        now = self._clock.seconds()
+        try:
+            outcome = self._scheduler.release(lease, now, facts)
+        except Exception:
+            if not lease.ended:
+                # A mistake in what is learnt must not cost slots.
+                self._carry_out(self._scheduler.take_back(lease, now))
+            raise
         if outcome is not NOTHING:
             self._carry_out(outcome)
 

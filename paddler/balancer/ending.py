@@ -58,22 +58,35 @@ class Ending(msgspec.Struct, eq=False):
         if waiting is not None:
             waiting.cancel()
         attempt = self._abort()
-        if lease is not None:
-            goes_on = self._conversation is not None
-            if self.client_left and attempt is not None and (goes_on or not attempt.tokens_flowing):
-                # llama-server may not have noticed, or does not mind.
-                self._common.admission.abandon(lease)
+        try:
+            if lease is not None:
+                self._give_back(lease, attempt)
+        finally:
+            if self.client_left:
+                self._end()
             else:
-                self._common.admission.release(lease)
-        if self.client_left:
-            self._end()
+                self._fail(Stopping())
+
+    def _give_back(self, lease: Lease, attempt: Attempt | None) -> None:
+        """End the lease of a request that is cut."""
+        goes_on = self._conversation is not None
+        if self.client_left and attempt is not None and (goes_on or not attempt.tokens_flowing):
+            # llama-server may not have noticed, or does not mind.
+            self._common.admission.abandon(lease)
         else:
-            self._fail(Stopping())
+            self._common.admission.release(lease)
 
     def _release(self, facts: Facts | None = None) -> None:
         lease, self._lease = self._lease, None
         if lease is not None:
             self._common.admission.release(lease, facts)
+
+    def _end_whole(self, facts: Facts | None = None) -> None:
+        """The client has all of its answer."""
+        try:
+            self._release(facts)
+        finally:
+            self._end()
 
     def _abort(self) -> Attempt | None:
         """Give up the attempt that is under way, if there is one."""
@@ -104,14 +117,23 @@ class Ending(msgspec.Struct, eq=False):
         self._log.failure("while answering {request}", failure, request=self.account.request_id)
         if self._over:
             return
-        self._abort()
-        self._release()
+        try:
+            self._abort()
+            self._release()
+        finally:
+            self._end_broken()
+
+    def _end_broken(self) -> None:
+        """Tell the client that something went wrong here, as far as that can be told."""
         if not self.account.code:
             self.account.code = 500
-            return self._end_with(500, INTERNAL_ERROR)
+            self._end_with(500, INTERNAL_ERROR)
+            return
         self.account.cut = True
-        self.request.cut(None)
-        self._end()
+        try:
+            self.request.cut(None)
+        finally:
+            self._end()
 
     def _end_with(self, code: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
         """The whole answer is ours."""

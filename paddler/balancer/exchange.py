@@ -203,8 +203,7 @@ class Exchange(Ending, eq=False):
             learns = self._common.ways.prompts and self._lease is not None
             if learns and attempt.code == 200:
                 self.account.facts = facts_in(attempt.tail)
-            self._release(self.account.facts)
-            self._end()
+            self._end_whole(self.account.facts)
         elif isinstance(error, UpstreamFailed):
             self._failed(attempt, fault_of(error), str(error), error)
         else:
@@ -229,9 +228,8 @@ class Exchange(Ending, eq=False):
         cause = self._body.fingerprint if fault is not None else 0
         attempt.send_held(body)
         if fault is None:
-            self._release()
-        else:
-            self._blame(attempt.upstream, fault, cause, problem)
+            return self._end_whole()
+        self._blame(attempt.upstream, fault, cause, problem)
         self._end()
 
     def _goes_to_larger(self, exceeded: ContextExceeded) -> bool:

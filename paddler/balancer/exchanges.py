@@ -93,13 +93,16 @@ class Exchanges:
 
     def ended(self, exchange: Ending) -> None:
         """One has ended."""
-        finished = exchange.account.finished(self.clock.seconds(), client_left=exchange.client_left)
-        # The fleet's health is no client's request.
-        if finished.code or finished.left:
-            self.ledger.finished(finished)
-        self._under_way.discard(exchange)
-        if self._idle and not self._under_way:
-            self._tell_idle()
+        now = self.clock.seconds()
+        try:
+            finished = exchange.account.finished(now, client_left=exchange.client_left)
+            # The fleet's health is no client's request.
+            if finished.code or finished.left:
+                self.ledger.finished(finished)
+        finally:
+            self._under_way.discard(exchange)
+            if self._idle and not self._under_way:
+                self._tell_idle()
 
     def begin_stop(self) -> None:
         """Take nothing new; what is here goes on."""

@@ -9,9 +9,10 @@ from paddler.balancer.limits import BodyBudget
 from paddler.errors import QueueFull
 from paddler.scheduling.decisions import Decision
 from paddler.scheduling.demand import ModelDemand
+from paddler.scheduling.lines import Need, Waiter
 from paddler.scheduling.pace import Pace
 from paddler.scheduling.scheduler import Scheduler
-from paddler.scheduling.slots import State, Upstream
+from paddler.scheduling.slots import Lease, State, Upstream
 from paddler.scheduling.views import AgentView, FleetView, ModelView, QueueView
 from paddler.values import Address
 
@@ -60,6 +61,18 @@ class Readable:
     def demands(self) -> dict[str, ModelDemand]:
         """The load of each model that is known, by its id."""
         return self._scheduler.demands()
+
+    def larger(self, waiter: Waiter, lease: Lease, n_ctx: int) -> Need | None:
+        """What a request needs whose prompt was too long; None: no upstream has that.
+
+        :param lease: of the upstream that said so.
+        :param n_ctx: tokens that the context must hold.
+        """
+        return self._scheduler.larger(waiter, lease, n_ctx)
+
+    def largest_context(self, waiter: Waiter) -> int:
+        """Tokens that the largest context holds that can serve a request; 0: that is not known."""
+        return self._scheduler.largest_context(waiter)
 
     def waited(self, since: float | None) -> float:
         """How long somebody has waited who came then; 0: nobody did."""
