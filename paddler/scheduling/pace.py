@@ -154,7 +154,8 @@ class Paces:
             pace.speed = before + OF_SPEED * (said - before)
             self._speeds.change(old, pace.speed)
             # It comes down slowly when the quickest is no more.
-            self._fastest = max(pace.speed, self._fastest * 0.999)
+            fastest = self._fastest * 0.999
+            self._fastest = pace.speed if pace.speed > fastest else fastest
 
     def forget(self, upstream: Upstream) -> None:
         """An upstream is no more."""
