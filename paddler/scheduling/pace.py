@@ -16,6 +16,9 @@ SPEED, HOLD = 500.0, 5.0
 OF_SPEED, OF_HOLD = 0.2, 0.05
 #: Tokens that say something of the speed; of fewer the time is mostly what each batch costs.
 TELLING = 32
+#: Tokens in a second below which a speed is none, and nothing to divide by; and seconds that a
+#: request holds its slot at least.
+SLOWEST, SHORTEST = 0.001, 0.001
 
 
 @attrs.define(eq=False)
@@ -98,7 +101,7 @@ class Paces:
 
     def sent(self, upstream: Upstream, tokens: float, now: float) -> None:
         """An upstream has so many tokens more to evaluate."""
-        pace = self.of(upstream)
+        pace = self._paces.get(upstream) or self.of(upstream)
         pace.unanswered += 1
         pace.pending += tokens
         begins = pace.until if pace.until > now else now
@@ -113,34 +116,46 @@ class Paces:
         if pace is None or not pace.unanswered:
             return
         pace.unanswered -= 1
-        pace.pending = max(0.0, pace.pending - tokens) if pace.unanswered else 0.0
+        left = pace.pending - tokens
+        pace.pending = left = left if left > 0.0 and pace.unanswered else 0.0
         # It has no more to do than what is unanswered, however much it was thought to have.
-        pace.until = min(pace.until, now + pace.pending / (pace.speed or self.unknown))
+        until = now + left / (pace.speed or self.unknown)
+        if until < pace.until:
+            pace.until = until
 
     def ended(self, upstream: Upstream, seconds: float) -> None:
         """A request has held its slot for so long."""
-        pace = self.of(upstream)
+        pace = self._paces.get(upstream) or self.of(upstream)
+        if seconds < SHORTEST:
+            seconds = SHORTEST
         known = pace.hold
-        before = self._holds.get(HOLD) if known is None else known
-        pace.hold = before + OF_HOLD * ((seconds if seconds > 0.001 else 0.001) - before)
-        self._holds.change(known, pace.hold)
+        if known is None:
+            before = self._holds.get(HOLD)
+            pace.hold = before + OF_HOLD * (seconds - before)
+            self._holds.change(None, pace.hold)
+        else:
+            pace.hold = known + (step := OF_HOLD * (seconds - known))
+            self._holds.sum += step
 
     def learn(self, upstream: Upstream, facts: Facts) -> None:
         """An answer says how fast it was, and what was cached."""
-        pace = self.of(upstream)
-        if facts.evaluated is not None:
-            pace.prompt_tokens += facts.cached + facts.evaluated
+        pace, evaluated = self._paces.get(upstream) or self.of(upstream), facts.evaluated
+        if evaluated is not None:
+            pace.prompt_tokens += facts.cached + evaluated
             pace.cached_tokens += facts.cached
-        if facts.answer_speed is not None and facts.answered > 1:
-            before = facts.answer_speed if pace.answer_speed is None else pace.answer_speed
-            pace.answer_speed = before + OF_SPEED * (facts.answer_speed - before)
-        if facts.prompt_speed is not None and (facts.evaluated or 0) >= TELLING:
+        said = facts.answer_speed
+        if said is not None and said > SLOWEST and facts.answered > 1:
+            before = pace.answer_speed or said
+            pace.answer_speed = before + OF_SPEED * (said - before)
+        said = facts.prompt_speed
+        if evaluated and evaluated >= TELLING and said is not None and said > SLOWEST:
             old = pace.speed
-            before = facts.prompt_speed if old is None else old
-            pace.speed = before + OF_SPEED * (facts.prompt_speed - before)
+            before = old or said
+            pace.speed = before + OF_SPEED * (said - before)
             self._speeds.change(old, pace.speed)
             # It comes down slowly when the quickest is no more.
-            self._fastest = max(pace.speed, self._fastest * 0.999)
+            fastest = self._fastest * 0.999
+            self._fastest = pace.speed if pace.speed > fastest else fastest
 
     def forget(self, upstream: Upstream) -> None:
         """An upstream is no more."""
