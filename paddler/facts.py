@@ -11,7 +11,7 @@ import re
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, field
 
 __all__ = ["TAIL", "Facts", "facts_in"]
 
@@ -25,49 +25,24 @@ _NESTED = re.compile(rb'"usage"\s*:\s*(\{(?:[^{}]|\{[^{}]{0,500}\}){0,2000}\})')
 
 _Count = Annotated[int, Meta(ge=0, le=2**40)]
 _Speed = Annotated[float, Meta(ge=0, le=1e9)]
-#: Tokens in a second below which a speed is none, and nothing to divide by.
-SLOWEST = 0.001
 
 
 class Facts(msgspec.Struct, frozen=True, gc=False):
-    """What llama-server says of one request.
+    """What llama-server says of one request; its `timings` are read as this.
 
     :param cached: tokens of the prompt that it had evaluated before.
     :param evaluated: those that it had not; None: it does not say either of the two.
     :param answered: tokens of the answer.
-    :param prompt_speed: tokens of the prompt that it evaluated in a second; None: unknown.
+    :param prompt_speed: tokens of the prompt that it evaluated in a second; None: unknown. It may
+        be nothing, too.
     :param answer_speed: likewise of the answer.
     """
 
-    cached: int
-    evaluated: int | None
-    answered: int
-    prompt_speed: float | None = None
-    answer_speed: float | None = None
-
-
-def _speed(said: float | None) -> float | None:
-    return None if said is None or said < SLOWEST else said
-
-
-class _Timings(msgspec.Struct):
-    """llama-server's own."""
-
-    prompt_n: _Count
-    predicted_n: _Count = 0
-    cache_n: _Count = 0
-    prompt_per_second: _Speed | None = None
-    predicted_per_second: _Speed | None = None
-
-    def facts(self) -> Facts:
-        """As facts."""
-        return Facts(
-            self.cache_n,
-            self.prompt_n,
-            self.predicted_n,
-            _speed(self.prompt_per_second),
-            _speed(self.predicted_per_second),
-        )
+    cached: _Count = field(default=0, name="cache_n")
+    evaluated: _Count | None = field(default=None, name="prompt_n")
+    answered: _Count = field(default=0, name="predicted_n")
+    prompt_speed: _Speed | None = field(default=None, name="prompt_per_second")
+    answer_speed: _Speed | None = field(default=None, name="predicted_per_second")
 
 
 class _Details(msgspec.Struct):
@@ -98,7 +73,7 @@ class _Usage(msgspec.Struct):
         return Facts(details.cached_tokens, max(0, prompt - details.cached_tokens), answered)
 
 
-_timings_decoder = msgspec.json.Decoder(_Timings)
+_timings_decoder = msgspec.json.Decoder(Facts)
 _usage_decoder = msgspec.json.Decoder(_Usage)
 
 
@@ -113,7 +88,9 @@ def facts_in(tail: bytes) -> Facts | None:
         if begins is not None:
             begin = begins.end()
             try:
-                return _timings_decoder.decode(tail[begin : tail.find(b"}", begin) + 1]).facts()
+                facts = _timings_decoder.decode(tail[begin : tail.find(b"}", begin) + 1])
+                if facts.evaluated is not None:
+                    return facts
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 pass
         place = tail.rfind(_TIMINGS, 0, place)

@@ -22,7 +22,15 @@ import os
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-__all__ = ["WORTH_IT", "Prompt", "PromptFields", "many_items", "prompt_of", "session_of"]
+__all__ = [
+    "LARGE",
+    "WORTH_IT",
+    "Prompt",
+    "PromptFields",
+    "many_items",
+    "prompt_of",
+    "session_of",
+]
 
 Raw = msgspec.Raw
 _Field = msgspec.Raw | msgspec.UnsetType
@@ -94,6 +102,8 @@ _list_decoder = msgspec.json.Decoder(list[Raw])
 #: Messages with pictures or sounds have one of these; what they count as, in bytes of text.
 _PICTURES = (b";base64,", b'"base64"', b'"input_audio"', b'"multimodal_data"')
 PICTURE = 4096
+#: Bytes of a text that mostly have a blank.
+BLANK_WITHIN = 256
 
 #: The fields that make up the prompt, in the order in which llama-server's templates have them.
 #: A list is a message for each item.
@@ -143,10 +153,10 @@ def prompt_of(path: str, fields: PromptFields, session: bytes | None = None) -> 
             if new < LEAST or new * SHARE < size:
                 tails.append(value)
                 continue
-        elif _has_picture(bytes(part)):
+        elif last > PICTURE and _has_picture(bytes(part)):
             # Of so many bytes become few tokens.
             value = digest(part, value)
-            last = min(last, PICTURE)
+            last = PICTURE
             size += last
         else:
             # Within a long message blocks end too.
@@ -181,9 +191,11 @@ def prompt_of(path: str, fields: PromptFields, session: bytes | None = None) -> 
         if size > LEAST_INSIDE * SHARE:
             step = size // SHARE
     said = session or session_of(fields)
-    if said is None and (size < WORTH_IT or not chain):
+    hashed = None
+    if said is not None:
+        hashed = digest(said, seed)
+    elif size < WORTH_IT or not chain:
         return None
-    hashed = None if said is None else digest(said, seed)
     # The last part is new only where there were others before it.
     new = last if last < size else 0
     return Prompt(chain, ends, size, new, hashed, tails[-MOST_TAILS:])
@@ -200,6 +212,11 @@ def session_of(fields: PromptFields) -> bytes | None:
 
 
 def _has_picture(part: bytes) -> bool:
+    """Whether a message has a picture or a sound in it that is larger than it counts as."""
+    # That has no blanks, and a text has some everywhere: so mostly nothing has to be searched.
+    begins = range(0, len(part) - BLANK_WITHIN, PICTURE // 2)
+    if all(b" " in part[begin : begin + BLANK_WITHIN] for begin in begins):
+        return False
     return any(mark in part for mark in _PICTURES)
 
 

@@ -49,10 +49,10 @@ class FactsTests(SynchronousTestCase):
         self.assertEqual(facts_in(event(timings={"prompt_n": 7})), Facts(0, 7, 0))
 
     def test_no_speed(self) -> None:
-        """A speed that is hardly any is not known: others are computed with it."""
+        """A speed that is none is told as it is said."""
         for odd in (0, 5e-324, 1e-9, None):
             said = {**_TIMINGS, "prompt_per_second": odd, "predicted_per_second": odd}
-            self.assertEqual(facts_in(event(timings=said)), Facts(22, 5, 8), odd)
+            self.assertEqual(facts_in(event(timings=said)), Facts(22, 5, 8, odd, odd), odd)
 
     def test_usage(self) -> None:
         """Where there are no timings, the usage says what was cached."""

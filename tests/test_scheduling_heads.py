@@ -328,4 +328,4 @@ class BeginningsTests(HeadsCase):
         index.remove(one, self.a)
         self.assertEqual((index.depth(one, self.a), index.depth(other, self.a)), (0, 1))
         index.remove(other, self.a)
-        self.assertEqual((index.deepest(other), index.used), (-1, 0))
+        self.assertEqual((index.look(other), index.used), ((-1, -1, {}), 0))

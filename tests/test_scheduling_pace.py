@@ -31,7 +31,7 @@ class PaceTests(SynchronousTestCase):
         self.assertEqual(paces.speed(paces.of(self.c)), 200.0)
         paces.forget(self.a)
         self.assertEqual(paces.speed(paces.of(self.c)), 300.0)
-        paces.ended(self.a, HOLD * 21)
+        paces.ended(self.a, HOLD * 3)
         self.assertAlmostEqual(paces.hold(paces.of(self.c)), HOLD * 2)
 
     def test_learns(self) -> None:
@@ -49,8 +49,17 @@ class PaceTests(SynchronousTestCase):
         """A few tokens say nothing of the speed, nor does who doesn't say."""
         for facts in (Facts(500, TELLING - 1, 1, 5.0, 5.0), Facts(0, 500, 9), Facts(0, None, 9)):
             self.paces.learn(self.a, facts)
+        # Others are computed with a speed.
+        for odd in (0.0, 5e-324, 1e-9):
+            self.paces.learn(self.a, Facts(0, 500, 9, odd, odd))
         self.assertIsNone(self.paces.of(self.a).speed)
         self.assertIsNone(self.paces.of(self.a).answer_speed)
+
+    def test_short_prompts(self) -> None:
+        """Next turns of chats, which are slow for how few tokens they have, say little."""
+        for evaluated, speed in [(60, 150.0), (1800, 600.0), *[(60, 150.0)] * 5, (1700, 600.0)]:
+            self.paces.learn(self.a, Facts(0, evaluated, 10, speed, 20.0))
+        self.assertGreater(self.paces.of(self.a).speed or 0.0, 550.0)
 
     def test_until(self) -> None:
         """Prompts are evaluated one after the other; no more is left than is on its way."""

@@ -345,7 +345,7 @@ class ForgettingTests(TollCase):
         for name in "ab":
             self.scene.leave(name)
         toll = self.toll
-        self.assertEqual((toll.heads.used, toll._running, toll.paces._paces), (0, {}, {}))
+        self.assertEqual((toll.heads.used, toll.paces._paces), (0, {}))
 
 
 class FairnessTests(TollCase):
@@ -633,10 +633,10 @@ class RandomTests(TollCase):
                     if w not in ended and self.leases[w].upstream is upstream
                 ]
                 self.assertEqual(upstream.in_flight, sum(self.leases[w].slots for w in own))
-            self.assertEqual(
-                set(self.toll._running),
-                {self.leases[w] for w in scene.leases if w not in ended and w.prompt},
-            )
+            running = [self.leases[w] for w in scene.leases if w not in ended and w.prompt]
+            for upstream, pace in self.toll.paces._paces.items():
+                unanswered = sum(lease.upstream is upstream for lease in running)
+                self.assertEqual(pace.unanswered, unanswered, step)
         self.serve_all(asked, ended)
 
     def lease_of(self, waiter: Waiter) -> Lease:
@@ -657,4 +657,4 @@ class RandomTests(TollCase):
             scene.now += BOUND
             scene.took(scene.scheduler.pass_time(scene.now))
         self.assertEqual(len(ended), len(asked))
-        self.assertEqual(self.toll._running, {})
+        self.assertFalse(any(p.unanswered for p in self.toll.paces._paces.values()))

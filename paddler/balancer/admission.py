@@ -165,7 +165,7 @@ class Admission(Readable):
 
         :param lease: the request's; None: it has none, or its prompt is still being evaluated.
         """
-        if lease is not None and self._scheduler.learns:
+        if lease is not None and lease.running is not None:
             self._scheduler.answers(lease, self._clock.seconds())
         if upstream.trust.suspect or upstream.error is not None:
             self._carry_out(self._scheduler.answered(upstream, self._clock.seconds()))

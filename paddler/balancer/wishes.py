@@ -15,7 +15,15 @@ from paddler.balancer.bodies import BOM
 from paddler.balancer.shortening import SMALL, shortened, without_list
 from paddler.errors import MalformedRequest
 from paddler.headers import SESSION, RequestHeaders
-from paddler.prompts import WORTH_IT, Prompt, PromptFields, many_items, prompt_of, session_of
+from paddler.prompts import (
+    LARGE,
+    WORTH_IT,
+    Prompt,
+    PromptFields,
+    many_items,
+    prompt_of,
+    session_of,
+)
 
 __all__ = ["Wishes", "wishes", "wishes_of"]
 
@@ -101,9 +109,9 @@ def wishes(
     return Wishes(), body
 
 
-def _wishes(path: str, body: bytes, prompts: bool, session: bytes | None) -> tuple[Wishes, bytes]:
+def _wishes(path: str, body: bytes, asked: bool, session: bytes | None) -> tuple[Wishes, bytes]:
     """`wishes` of a body that can be read."""
-    text = body
+    prompts, text = asked and (len(body) >= WORTH_IT or bool(session)), body
     if not prompts and len(body) >= SMALL:  # for what is left out of it is the prompt
         short = None if path in _LISTS else without_list(body)
         text = short or shortened(body)
@@ -116,14 +124,14 @@ def _wishes(path: str, body: bytes, prompts: bool, session: bytes | None) -> tup
         del rest["id_slot"]
         body = msgspec.json.encode(rest)
     prompt = None
-    if prompts and (len(body) >= WORTH_IT or session or session_of(fields)):
+    if prompts or (asked and session_of(fields)):
         prompt = prompt_of(path, fields, session)
     return Wishes(_weight(path, fields), _text(fields.model), prompt), body
 
 
 def _read(text: bytes, prompts: bool) -> _Body:
     """The fields of a body; with `prompts` the messages are told apart where they can be."""
-    if prompts and not _too_many(text):
+    if prompts and (len(text) < LARGE or not _too_many(text)):
         try:
             return _chat_decoder.decode(text)
         except msgspec.ValidationError:

@@ -30,8 +30,9 @@ def choose(
     :param seen: what is known of its prompt.
     :param servers: all that can serve it.
     """
-    only = heads.only_holder(seen) if len(servers) > 1 else None
-    if only is not None and not only.asleep and servers.have(only):
+    several = len(servers)
+    only = heads.only_holder(seen) if several > 1 else None
+    if only is not None and not only.report.sleeping and servers.have(only):
         price, free = _price_of(only, seen, heads, paces, now)
         if free:
             fastest = paces.fastest
@@ -39,16 +40,16 @@ def choose(
             if price * fastest < elsewhere:
                 # So much of it is there that nowhere else it could cost less.
                 return only, False, (price, elsewhere / fastest, None)
-    looked = _idlest(servers, random)
+    looked = _idlest(servers, FEW if several <= FEW else IDLEST, random)
     if not looked:
         return None, False, UNKNOWN
     best, least, after, other = _cheapest(looked, seen, heads, paces, random, now)
     waits = False
     # Those that are full too, or with many servers those that have it.
     rest: Iterable[Upstream] = ()
-    if len(servers) > FEW:
+    if several > FEW:
         rest = heads.holders(seen)
-    elif len(looked) < len(servers):
+    elif len(looked) < several:
         rest = servers.upstreams
     for upstream in rest:
         if upstream in looked or not servers.have(upstream):
@@ -64,9 +65,8 @@ def choose(
     return best, waits, (least, None, None) if other is None else (least, after, other)
 
 
-def _idlest(servers: Servers, random: Random) -> dict[Upstream, int]:
+def _idlest(servers: Servers, most: int, random: Random) -> dict[Upstream, int]:
     """Those with most idle slots, and how many; of very many equals they begin anywhere."""
-    most = FEW if len(servers) <= FEW else IDLEST
     found: dict[Upstream, int] = {}
     for free, upstreams in servers.awake.levels():
         count, left = len(upstreams), most - len(found)
@@ -126,9 +126,10 @@ def _price_of(
 ) -> tuple[float, int]:
     """What it costs at one that may have no room, with the wait, and its idle slots."""
     pace, free = paces.of(upstream), upstream.grantable
-    own, shared = heads.missing(seen, upstream)
-    price = ((1 + upstream.processing) * own + shared) / (pace.speed or paces.unknown)
-    wait = max(0.0, pace.until - now)
+    own, shared = seen.there.get(upstream) or heads.missing(seen, upstream)
+    busy = upstream.report.slots_total - free if free else upstream.processing
+    price = ((1 + busy) * own + shared) / (pace.speed or paces.unknown)
+    wait = pace.until - now if pace.until > now else 0.0
     if not free:
         wait = max(wait, paces.hold(pace) / max(1, upstream.total))
     return price + wait, free

@@ -42,30 +42,45 @@ class Beginnings:
         node = self._nodes.get(value)
         return {} if node is None else node.holders
 
-    def deepest(self, chain: list[int]) -> int:
-        """The last block that anybody has; -1: there is none."""
-        nodes, low, high = self._nodes, 0, len(chain)
+    def look(self, chain: list[int]) -> tuple[int, int, dict[Upstream, int]]:
+        """What is known of a chain.
+
+        :returns: the last block that anybody has, the last of those that other chats have too,
+            -1 where there is none, and who has the first of these; see `holders`.
+        """
+        nodes, deepest, node = self._nodes, len(chain) - 1, None
+        # A chat that goes on has little that is new.
+        while deepest >= 0 and (node := nodes.get(chain[deepest])) is None:
+            deepest -= 1
+        if node is None:
+            return -1, -1, {}
+        if node.ways >= OTHERS:
+            return deepest, deepest, node.holders
+        low, high, middle = 0, deepest, 0
         while low < high:
-            middle = (low + high) // 2
-            if chain[middle] in nodes:
+            # It goes on as others do, and so is one of the ways itself.
+            if nodes[chain[middle]].ways > OTHERS:
                 low = middle + 1
             else:
                 high = middle
-        return low - 1
+            middle = (low + high) // 2
+        return deepest, low - 1, node.holders
 
     def depth(self, chain: list[int], upstream: Upstream, deepest: int | None = None) -> int:
         """The last block that an upstream has; -1: there is none.
 
-        :param deepest: what `deepest` said of the chain; where it would say something else now,
+        :param deepest: what `look` said of the chain; where it would say something else now,
             that does not matter.
         """
         nodes, low, high = self._nodes, 0, len(chain)
         if deepest is not None and (deepest + 1 == high or chain[deepest + 1] not in nodes):
             # Mostly it has as much as anybody, or nothing.
-            if deepest < 0 or (node := nodes.get(chain[0])) is None or upstream not in node.holders:
+            if deepest < 0:
                 return -1
             if (node := nodes.get(chain[deepest])) is not None and upstream in node.holders:
                 return deepest
+            if (node := nodes.get(chain[0])) is None or upstream not in node.holders:
+                return -1
             low, high = 1, deepest
         while low < high:
             middle = (low + high) // 2
@@ -76,30 +91,20 @@ class Beginnings:
                 high = middle
         return low - 1
 
-    def several(self, chain: list[int], deepest: int) -> int:
-        """The last block that more than one upstream has; -1: there is none."""
+    def several(self, chain: list[int], deepest: int, shared: int) -> int:
+        """The last block that more than one upstream has; -1: there is none.
+
+        :param deepest: what `look` says of the chain.
+        :param shared: likewise; behind that mostly one alone has it.
+        """
         nodes, low, high = self._nodes, 0, deepest + 1
+        middle = shared + 1 if shared < deepest else deepest
         while low < high:
-            middle = (low + high) // 2
             if len(nodes[chain[middle]].holders) > 1:
                 low = middle + 1
             else:
                 high = middle
-        return low - 1
-
-    def shared(self, chain: list[int], deepest: int) -> int:
-        """The last block that other chats have too; -1: there is none.
-
-        :param deepest: what `deepest` says of the chain.
-        """
-        nodes, low, high = self._nodes, 0, deepest + 1
-        while low < high:
             middle = (low + high) // 2
-            # Where it goes on as others do, it is one of the ways itself.
-            if nodes[chain[middle]].ways - (middle < deepest) >= OTHERS:
-                low = middle + 1
-            else:
-                high = middle
         return low - 1
 
     def add(self, chain: list[int], upstream: Upstream, begin: int = 0) -> None:

@@ -76,11 +76,6 @@ class Held(msgspec.Struct, eq=False, gc=False):
     answered: float = 0.0
     dropped: bool = False
 
-    @property
-    def kept(self) -> float:
-        """All its tokens."""
-        return self.tokens + self.answered
-
     def goes_on_as(self, prompt: Prompt) -> bool:
         """Whether a prompt that has all its blocks is the same chat, as far as can be told."""
         return not self.tail or len(prompt.chain) > len(self.chain) or self.tail in prompt.tails
@@ -134,18 +129,27 @@ class Cache:
         """Add a prompt, the most recently used; none that ends alike is there."""
         if held.session is not None:
             self._sessions[held.session] = held
-        self.tokens += held.tokens + held.answered
-        self._use(held)
+        tokens = held.tokens + held.answered
+        self.tokens += tokens
+        self._young_tokens += tokens
+        self._young[held.chain[-1]] = held
+        if self._young_tokens > self.room / 2:
+            self._age()
 
     def take_out(self, held: Held) -> bool:
         """A prompt is there no more, or another has taken its place.
 
         :returns: whether tokens of more than half the room were used since it was.
         """
-        at_edge = self._lift(held)
+        end, tokens = held.chain[-1], held.tokens + held.answered
+        at_edge = self._young.pop(end, None) is None
+        if at_edge:
+            del self._old[end]
+        else:
+            self._young_tokens -= tokens
         if held.session is not None and self._sessions.get(held.session) is held:
             del self._sessions[held.session]
-        self.tokens -= held.tokens + held.answered
+        self.tokens -= tokens
         held.dropped = True
         return at_edge
 
@@ -167,26 +171,18 @@ class Cache:
         """All of them, the least recently used first."""
         return [*self._old.values(), *self._young.values()]
 
-    def _use(self, held: Held) -> None:
-        young = self._young
-        young[held.chain[-1]] = held
-        self._young_tokens += held.tokens + held.answered
-        # The oldest of the young is old when those behind it fill half the room.
-        while self._young_tokens > self.room / 2 and len(young) > 1:
-            end, oldest = next(iter(young.items()))
-            if self._young_tokens - oldest.kept <= self.room / 2:
+    def _age(self) -> None:
+        """The oldest of the young is old when those behind it fill half the room."""
+        young, half = self._young, self.room / 2
+        while len(young) > 1:
+            end = next(iter(young))
+            oldest = young[end]
+            left = self._young_tokens - oldest.tokens - oldest.answered
+            if left <= half:
                 break
             del young[end]
-            self._young_tokens -= oldest.kept
+            self._young_tokens = left
             self._old[end] = oldest
-
-    def _lift(self, held: Held) -> bool:
-        """Out of the order of use; tells whether it was among the old."""
-        if self._young.pop(held.chain[-1], None) is None:
-            del self._old[held.chain[-1]]
-            return True
-        self._young_tokens -= held.tokens + held.answered
-        return False
 
     def judge(self, held: Held, *, found: bool) -> list[Held]:
         """Learn from a prompt that was there, or was not, as it was believed to be.

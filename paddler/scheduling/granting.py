@@ -15,7 +15,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection
 from random import Random
-from typing import ClassVar
 
 import attrs
 
@@ -46,9 +45,6 @@ class Granting:
     :param policy: chooses among upstreams with room.
     :param random: decides between equals.
     """
-
-    #: It wants to hear of answers.
-    learns: ClassVar[bool] = False
 
     _policy: Policy
     _random: Random
@@ -132,11 +128,13 @@ class Granting:
     def served(self, lease: Lease, now: float, facts: Facts | None) -> None:
         """A request has had its slots to its end, and its lease is about to end.
 
+        Not told of one that has no prompt and whose answer said nothing.
+
         :param facts: what the answer said.
         """
 
     def ended(self, lease: Lease, now: float) -> None:
-        """A lease has ended."""
+        """The lease of a request with a prompt has ended."""
 
     def hears(self, upstream: Upstream, report: Report) -> None:
         """An upstream's agent is about to be heard."""

@@ -66,15 +66,13 @@ class Heads:
 
     def look(self, prompt: Prompt) -> Seen:
         """What is known of a prompt; who has it is told when it is asked."""
-        known, chain, per_token = self._beginnings, prompt.chain, self.bytes_per_token
-        if prompt.session in self._no_sessions:
+        if prompt.session is not None and prompt.session in self._no_sessions:
             prompt.session = None
-        deepest = known.deepest(chain)
-        last = known.shared(chain, deepest)
-        tokens = prompt.size / per_token
-        shared = prompt.ends[last] / per_token if last >= 0 else 0.0
-        elsewhere = (tokens - shared, shared)
-        return Seen(prompt, tokens, shared, {}, elsewhere, False, self.generation, deepest)
+        depths = _, last, _ = self._beginnings.look(prompt.chain)
+        tokens = prompt.size / self.bytes_per_token
+        shared = prompt.ends[last] / self.bytes_per_token if last >= 0 else 0.0
+        elsewhere = tokens - shared, shared
+        return Seen(prompt, tokens, shared, {}, elsewhere, False, self.generation, *depths)
 
     def see(self, prompt: Prompt) -> Seen:
         """Who has how much of a prompt."""
@@ -112,29 +110,25 @@ class Heads:
 
     def only_holder(self, seen: Seen) -> Upstream | None:
         """The one that has most of a prompt; None: nobody, several, or the session may be there."""
-        if seen.deepest < 0 or seen.prompt.session is not None:
+        if len(seen.holders) != 1 or seen.prompt.session is not None:
             return None
-        have = self._beginnings.holders(seen.prompt.chain[seen.deepest])
-        if len(have) != 1:
-            return None
-        (upstream,) = have
+        (upstream,) = seen.holders
         seen.there[upstream] = self._missing(seen, upstream, seen.deepest)
         return upstream
 
     def holders(self, seen: Seen) -> list[Upstream]:
         """Those that have most of a prompt, or its session; not all, where there are many."""
-        known, prompt, deepest = self._beginnings, seen.prompt, seen.deepest
-        have = known.holders(prompt.chain[deepest]) if deepest >= 0 else {}
+        session, have = seen.prompt.session, seen.holders
         some = list(have if len(have) <= HOLDERS else islice(have, HOLDERS))
-        if prompt.session is not None:
-            named = islice(known.holders(prompt.session), HOLDERS)
+        if session is not None:
+            named = islice(self._beginnings.holders(session), HOLDERS)
             some += (u for u in named if u not in have)
         return some
 
     def least_elsewhere(self, seen: Seen, upstream: Upstream) -> float:
         """The least tokens that any other has to evaluate, where only this one has most of it."""
         prompt = seen.prompt
-        depth = self._beginnings.several(prompt.chain, seen.deepest)
+        depth = self._beginnings.several(prompt.chain, seen.deepest, seen.last_shared)
         if depth < 0:
             return seen.tokens
         others = self._beginnings.holders(prompt.chain[depth])
@@ -152,18 +146,22 @@ class Heads:
         prompt, per_token, cache = seen.prompt, self.bytes_per_token, self._caches.get(upstream)
         if cache is None:
             return seen.elsewhere
-        end, held = 0, None
+        end, size, held = 0, prompt.size, None
         if depth >= 0:
             end, held = prompt.ends[depth], cache.ending(prompt.chain[depth])
-        missing = (prompt.size - end) / per_token
-        if prompt.session is not None and (held is None or not held.goes_on_as(prompt)):
+            if held is not None and not held.goes_on_as(prompt):
+                held = None
+        missing = (size - end) / per_token
+        if held is None and prompt.session is not None:
             held = cache.of_session(prompt.session)
-        elif held is not None and not held.goes_on_as(prompt):
-            held = None
-        if held is not None and held.size <= prompt.size:
-            # It is this chat's, and its answer is there too.
-            beyond = (prompt.size - held.size) / per_token - held.answered
-            missing = min(missing, max(beyond, prompt.last / per_token))
+        if held is not None and held.size <= size:
+            # It is this chat's, and its answer is there too, but its last message is not.
+            beyond = (size - held.size) / per_token - held.answered
+            last = prompt.last / per_token
+            if beyond < last:
+                beyond = last
+            if beyond < missing:
+                missing = beyond
         if missing < 1.0:
             missing = 1.0
         shared = seen.shared - end / per_token
@@ -176,23 +174,24 @@ class Heads:
 
     def sent(self, seen: Seen, upstream: Upstream) -> Held | None:
         """A prompt is sent to an upstream, which will have it; None: it is too short to matter."""
-        prompt, known, per_token = seen.prompt, self._beginnings, self.bytes_per_token
-        chain = prompt.chain
+        prompt, known = seen.prompt, self._beginnings
+        chain, size, session = prompt.chain, prompt.size, prompt.session
         if not chain:
             return None
         cache = self._caches.get(upstream)
         if cache is None:
             cache = self._caches[upstream] = Cache()
-        own, _ = self.missing(seen, upstream)
+        own, _ = seen.there.get(upstream) or self.missing(seen, upstream)
         depth = known.depth(chain, upstream, seen.deepest)
         before = cache.ending(chain[depth]) if depth >= 0 else None
-        tokens, at_edge, begin, goes_on = prompt.size / per_token, False, 0, False
         if before is None:
-            own_chain = chain.copy()
+            begin, at_edge, goes_on, own_chain = 0, False, False, chain.copy()
+            tokens = size / self.bytes_per_token
         else:
             # The server goes on with it, and keeps what comes of that in its place.
-            begin = depth + 1
-            tokens = before.tokens + max(0, prompt.size - before.size) / per_token
+            begin, tokens = depth + 1, before.tokens
+            if size > before.size:
+                tokens += (size - before.size) / self.bytes_per_token
             at_edge, goes_on = self._take_out(cache, before), before.goes_on_as(prompt)
             if not goes_on:
                 known.differ(chain)
@@ -200,18 +199,20 @@ class Heads:
             own_chain = before.chain
             own_chain += chain[begin:]
         # More than a context holds is not kept.
-        tokens = min(tokens, upstream.report.n_ctx or tokens)
+        n_ctx = upstream.report.n_ctx
+        if n_ctx and tokens > n_ctx:
+            tokens = n_ctx
         self._number += 1
         # Of what others begin with too, nothing can be told.
-        believed = max(0.0, tokens - seen.shared - own)
-        sizes = prompt.size, tokens, seen.shared, believed
-        tail, by_name = prompt.tails[-1:], prompt.session is not None and not goes_on
-        number = self._number, tail[0] if tail else 0
-        held = Held(upstream, own_chain, prompt.session, *sizes, at_edge, *number, by_name)
+        believed = tokens - seen.shared - own
+        sizes = size, tokens, seen.shared, believed if believed > 0.0 else 0.0
+        number = self._number, prompt.tails[-1] if prompt.tails else 0
+        by_name = session is not None and not goes_on
+        held = Held(upstream, own_chain, session, *sizes, at_edge, *number, by_name)
         if begin < len(chain):
             known.add(chain, upstream, begin)
-        if prompt.session is not None:
-            known.add([prompt.session], upstream)
+        if session is not None:
+            known.add([session], upstream)
         cache.put(held)
         self._all[held] = None
         self._taken += _HELD + _BLOCK * len(chain)
@@ -223,22 +224,24 @@ class Heads:
         """An upstream has answered a prompt, and says what it found."""
         if held.dropped:
             return
-        tokens = held.tokens
-        if facts.evaluated is not None:
-            tokens = float(facts.cached + facts.evaluated)
-            self._learn(held.size, tokens)
+        tokens, evaluated = held.tokens, facts.evaluated
+        if evaluated is not None:
+            tokens = float(facts.cached + evaluated)
+            if tokens >= TELLING:
+                self._learn(held.size, tokens)
         cache = self._caches[held.upstream]
         cache.learn(held, tokens, facts.answered)
-        if facts.evaluated is not None and held.believed >= TELLING:
+        if held.believed >= TELLING and evaluated is not None:
             found = facts.cached - held.shared >= held.believed / 2
             if held.by_name and not found:
                 # All chats of a client may be called alike; of the cache that says nothing.
                 self._no_sessions.add(held.session)
                 return self._trim(cache)
             gone = cache.judge(held, found=found)
-            for old in gone:
-                self._drop(cache, old)
-            self.generation += bool(gone)
+            if gone:
+                for old in gone:
+                    self._drop(cache, old)
+                self.generation += 1
         if cache.tokens > cache.room:
             self._trim(cache)
 
@@ -264,10 +267,9 @@ class Heads:
 
     def _learn(self, size: int, tokens: float) -> None:
         """Learn how many bytes a token has."""
-        if tokens < TELLING:
-            return
-        # One answer that makes no sense is not all that is learnt.
-        tokens = min(max(tokens, size / MOST_BYTES), size / LEAST_BYTES)
+        if not LEAST_BYTES <= size / tokens <= MOST_BYTES:
+            # One answer that makes no sense is not all that is learnt.
+            tokens = min(max(tokens, size / MOST_BYTES), size / LEAST_BYTES)
         self._said_bytes = 0.98 * self._said_bytes + size
         self._said_tokens = 0.98 * self._said_tokens + tokens
         self.bytes_per_token = self._said_bytes / self._said_tokens

@@ -86,10 +86,14 @@ class IdleIndex:
 
     def levels(self) -> Iterator[tuple[int, Sequence[Upstream]]]:
         """See `Idle`."""
+        left = len(self._standing)
         for idle in range(self.most, 0, -1):
             level = self._levels.get(idle)
             if level:
+                left -= len(level)
                 yield idle, level
+                if not left:
+                    break
 
 
 @attrs.frozen(eq=False)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 from random import Random
-from typing import ClassVar
 
 from paddler.facts import Facts
 from paddler.scheduling.caches import Running, loses_cache
-from paddler.scheduling.decisions import KEPT, Decision, Granted, why
+from paddler.scheduling.decisions import KEPT, Believed, Decision, Granted, why
 from paddler.scheduling.fleet import Fleet
 from paddler.scheduling.granting import Granting
 from paddler.scheduling.heads import Heads, Seen
@@ -30,13 +29,10 @@ class Learning(Granting):
     :param settings: of the policy.
     """
 
-    learns: ClassVar[bool] = True
-
     def __init__(self, settings: Prefix, random: Random, fleet: Fleet, queue: WaitingQueue) -> None:
         super().__init__(IdleSlots(), random, fleet, queue)
         self.heads = Heads(settings.memory)
         self.paces = Paces()
-        self._running: dict[Lease, Running] = {}
         #: What is told of the last grants, where somebody asks.
         self._granted: deque[Granted] = deque(maxlen=KEPT)
 
@@ -62,46 +58,40 @@ class Learning(Granting):
         """Give a request its slots, and note what its server will have."""
         lease = upstream.take(waiter.weight, now)
         self._fleet.index(upstream)
-        tokens, missing, least = None, 0.0, 0.0
+        believed: Believed | None = None
         if seen is not None:
             own, shared = self.heads.missing(seen, upstream)
-            tokens, missing = seen.tokens, own + shared
-            least = missing
-            for own, shared in seen.there.values():
-                least = min(least, own + shared)
-            self.paces.sent(upstream, missing, now)
-            self._running[lease] = Running(self.heads.sent(seen, upstream), missing)
+            believed = seen.tokens, own + shared, seen.there
+            self.paces.sent(upstream, own + shared, now)
+            lease.running = Running(self.heads.sent(seen, upstream), own + shared)
             waiter.seen = None
-        self._tell(waiter, upstream, now, fair, tokens, missing, least, costs)
+        self._tell(waiter, lease, fair, believed, costs)
         return lease
 
     def _tell(
         self,
         waiter: Waiter,
-        upstream: Upstream,
-        now: float,
+        lease: Lease,
         fair: bool = False,
-        tokens: float | None = None,
-        missing: float = 0.0,
-        least: float = 0.0,
+        believed: Believed | None = None,
         costs: Costs = UNKNOWN,
     ) -> None:
         """Keep why a request got its slots there, for who asks; it may have no prompt."""
-        told = (waiter.request_id, waiter.need, waiter.arrived_at, upstream)
-        self._granted.append((*told, now, fair, tokens, missing, least, costs))
+        told = waiter.request_id, waiter.need, waiter.arrived_at, lease.granted_at
+        self._granted.append((told, lease.upstream, fair, believed, costs))
 
     # What is told.
 
     def answers(self, lease: Lease, now: float) -> None:
         """See `Granting`."""
-        running = self._running.get(lease)
+        running = lease.running
         if running is not None and not running.answers:
             running.answers = True
             self.paces.answers(lease.upstream, running.tokens, now)
 
     def served(self, lease: Lease, now: float, facts: Facts | None) -> None:
         """See `Granting`."""
-        upstream, running = lease.upstream, self._running.get(lease)
+        upstream, running = lease.upstream, lease.running
         if upstream.forgotten or lease.ended:
             return
         if facts is not None or (running is not None and running.answers):
@@ -117,7 +107,7 @@ class Learning(Granting):
 
     def ended(self, lease: Lease, now: float) -> None:
         """See `Granting`."""
-        running = self._running.pop(lease, None)
+        running = lease.running
         if running is not None and not running.answers:
             self.paces.answers(lease.upstream, running.tokens, now)
 

@@ -3,6 +3,11 @@
 Note [Silence]. A server that is thought to be slow gets little, and so says little of itself: one
 whose first answer was slow, as it had yet to read its model, would be left out for ever. So what is
 known of a speed counts for less the longer nothing is heard, and what the others are like for more.
+
+Note [Short prompts]. The next turn of a chat is some ten tokens behind thousands, and evaluated at
+a fraction of the speed of a whole prompt: what a batch costs is most of it. What is to be told is
+what a chat would cost elsewhere, where all of it is to be evaluated. So a prompt says as much of
+the speed as it has tokens.
 """
 
 from __future__ import annotations
@@ -17,10 +22,15 @@ __all__ = ["Pace", "Paces"]
 #: Tokens of a prompt evaluated in a second, and seconds for which a request holds its slot, while
 #: nothing is known of anybody.
 SPEED, HOLD = 500.0, 5.0
-#: How much the newest counts, where there is news all the time.
-OF_SPEED, OF_HOLD = 0.2, 0.05
+#: How much the newest counts; of the seconds that a slot is held the first ones count more.
+OF_ANSWER, OF_HOLD = 0.2, 0.05
+#: Tokens of a prompt that say as much of the speed as more would, and how many are remembered.
+MUCH, REMEMBERED = 1000, 4000.0
 #: Tokens that say something of the speed; of fewer the time is mostly what each batch costs.
 TELLING = 32
+#: Tokens in a second below which a speed is none, and nothing to divide by; and seconds that a
+#: request holds its slot at least.
+SLOWEST, SHORTEST = 0.001, 0.001
 #: Seconds of silence in which what is known of a speed comes to count half.
 HALF = 60.0
 #: Seconds from look to look at who was silent.
@@ -51,16 +61,27 @@ class Pace:
     pending: float = 0.0
     prompt_tokens: int = 0
     cached_tokens: int = 0
-    #: How much counts what was measured, of 1; and that it was since the last look.
+    #: Tokens by which it was measured, of late; how much that counts, of 1; and that there was
+    #: something since the last look.
+    _told: float = 0.0
     _sure: float = 1.0
     _heard: bool = False
+    #: How much the next hold counts: what is known at first counts as one.
+    _of_hold: float = 0.5
 
-    def measure(self, speed: float) -> None:
-        """An answer says how fast it was."""
-        before = speed if self.measured is None else self.measured
+    def measure(self, tokens: int, speed: float) -> None:
+        """An answer says how fast it was.
+
+        See Note [Short prompts].
+
+        :param tokens: that were evaluated.
+        """
+        tokens = tokens if tokens < MUCH else MUCH
+        told, before = self._told + tokens, self.measured or speed
         # Nothing makes a server faster than it is, while much slows it down for a moment.
-        share = 1.0 - (1.0 - OF_SPEED) * self._sure if speed > before else OF_SPEED
+        share = tokens / (told if speed > before else REMEMBERED + tokens)
         self.speed = self.measured = before + share * (speed - before)
+        self._told = told if told < REMEMBERED else REMEMBERED
         self._sure, self._heard = 1.0, True
 
     def fade(self, seconds: float, mean: float) -> None:
@@ -72,7 +93,9 @@ class Pace:
             # When, in that time, was not noted.
             self._heard, seconds = False, seconds - 2 * LOOKS
         if self.measured is not None and seconds > 0.0:
-            self._sure *= 0.5 ** (seconds / HALF)
+            faded = 0.5 ** (seconds / HALF)
+            self._told *= faded
+            self._sure *= faded
             self.speed = mean + self._sure * (self.measured - mean)
 
 
@@ -135,7 +158,7 @@ class Paces:
         """An upstream has so many tokens more to evaluate."""
         if not 0 <= now - self._looked_at < LOOKS:
             self._look(now)
-        pace = self.of(upstream)
+        pace = self._paces.get(upstream) or self.of(upstream)
         pace.unanswered += 1
         pace.pending += tokens
         begins = pace.until if pace.until > now else now
@@ -150,33 +173,46 @@ class Paces:
         if pace is None or not pace.unanswered:
             return
         pace.unanswered -= 1
-        pace.pending = max(0.0, pace.pending - tokens) if pace.unanswered else 0.0
+        left = pace.pending - tokens
+        pace.pending = left = left if left > 0.0 and pace.unanswered else 0.0
         # It has no more to do than what is unanswered, however much it was thought to have.
-        pace.until = min(pace.until, now + pace.pending / (pace.speed or self.unknown))
+        until = now + left / (pace.speed or self.unknown)
+        if until < pace.until:
+            pace.until = until
 
     def ended(self, upstream: Upstream, seconds: float) -> None:
         """A request has held its slot for so long."""
-        pace = self.of(upstream)
-        known = pace.hold
+        pace = self._paces.get(upstream) or self.of(upstream)
+        if seconds < SHORTEST:
+            seconds = SHORTEST
+        known, share = pace.hold, pace._of_hold
         before = self._holds.get(HOLD) if known is None else known
-        pace.hold = before + OF_HOLD * ((seconds if seconds > 0.001 else 0.001) - before)
-        self._holds.change(known, pace.hold)
+        pace.hold = before + share * (seconds - before)
+        if share > OF_HOLD:
+            pace._of_hold = max(OF_HOLD, share / (1.0 + share))
+        if known is None:
+            self._holds.change(None, pace.hold)
+        else:
+            self._holds.sum += pace.hold - known
 
     def learn(self, upstream: Upstream, facts: Facts) -> None:
         """An answer says how fast it was, and what was cached."""
-        pace = self.of(upstream)
-        if facts.evaluated is not None:
-            pace.prompt_tokens += facts.cached + facts.evaluated
+        pace, evaluated = self._paces.get(upstream) or self.of(upstream), facts.evaluated
+        if evaluated is not None:
+            pace.prompt_tokens += facts.cached + evaluated
             pace.cached_tokens += facts.cached
-        if facts.answer_speed is not None and facts.answered > 1:
-            before = facts.answer_speed if pace.answer_speed is None else pace.answer_speed
-            pace.answer_speed = before + OF_SPEED * (facts.answer_speed - before)
-        if facts.prompt_speed is not None and (facts.evaluated or 0) >= TELLING:
+        said = facts.answer_speed
+        if said is not None and said > SLOWEST and facts.answered > 1:
+            before = pace.answer_speed or said
+            pace.answer_speed = before + OF_ANSWER * (said - before)
+        said = facts.prompt_speed
+        if evaluated and evaluated >= TELLING and said is not None and said > SLOWEST:
             old = pace.speed
-            pace.measure(facts.prompt_speed)
+            pace.measure(evaluated, said)
             self._speeds.change(old, pace.speed)
             # It comes down slowly when the quickest is no more.
-            self._fastest = max(pace.speed or 0.0, self._fastest * 0.999)
+            fastest, speed = self._fastest * 0.999, pace.speed or 0.0
+            self._fastest = speed if speed > fastest else fastest
 
     def forget(self, upstream: Upstream) -> None:
         """An upstream is no more."""

@@ -51,8 +51,6 @@ class Scheduler(Observed):
     _waiting_limit: int
     _missed_allowed: int
     _quarantine: float = 10.0
-    #: Answers that begin are news to it.
-    learns: bool = attrs.field(default=False, init=False)
     _routing: Routing = attrs.field(factory=Routing)
     _errors: FastErrors = attrs.field(factory=FastErrors, init=False)
 
@@ -61,7 +59,6 @@ class Scheduler(Observed):
         self._granting = granting_by(self._policy, self._random, self._fleet, self._queue)
         self._fleet.on_forgotten = self._granting.forget
         self._fleet.on_changed = self._queue.changed
-        self.learns = self._granting.learns
 
     # Agents.
 
@@ -181,7 +178,7 @@ class Scheduler(Observed):
         """
         held, mean = now - lease.granted_at, self._mean_hold
         self._mean_hold = held if mean is None else 0.95 * mean + 0.05 * held
-        if self.learns:
+        if facts is not None or lease.running is not None:
             self._granting.served(lease, now, facts)
         return self._end(lease, now, client_left=False)
 
@@ -280,7 +277,7 @@ class Scheduler(Observed):
             raise ValueError("this lease was given back before")
         upstream = lease.upstream
         upstream.give_back(lease, now, client_left=client_left)
-        if self.learns:
+        if lease.running is not None:
             self._granting.ended(lease, now)
         if upstream.forgotten:
             self._fleet.drop_if_over(upstream)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from paddler.prompts import Prompt
@@ -24,6 +26,8 @@ class Seen(msgspec.Struct, eq=False, gc=False):
     :param whole: there are no others that have some of it.
     :param generation: of the memory that it was seen in.
     :param deepest: its last block that anybody has; -1: nobody has any.
+    :param last_shared: its last block that is shared; -1: there is none.
+    :param holders: who has the deepest block, as long as nothing changes.
     """
 
     prompt: Prompt
@@ -34,6 +38,8 @@ class Seen(msgspec.Struct, eq=False, gc=False):
     whole: bool
     generation: int
     deepest: int
+    last_shared: int
+    holders: Mapping[Upstream, int]
 
 
 class NoSessions(dict[int | None, None]):

@@ -10,9 +10,9 @@ import math
 from typing import Literal
 
 import attrs
-import msgspec
 
 from paddler.scheduling.history import SPAN, CountHistory, grain_of
+from paddler.scheduling.leases import ClientLeft, Lease
 from paddler.scheduling.trust import Trust
 from paddler.values import BLOCKING_ISSUES, Address, Issue, Report
 
@@ -28,29 +28,6 @@ SLACK = 0.25
 #: Seconds after which a slot whose client left counts as free when no sample is to be had.
 #: llama-server gives it back within 1.5 s when nothing else happens there.
 LEFT_WITHOUT_SAMPLE = 30.0
-
-
-class Lease(msgspec.Struct, eq=False):
-    """Slots of one upstream promised to one request.
-
-    :param upstream: whose slots.
-    :param slots: how many.
-    :param granted_at: when, in the caller's seconds.
-    :param ended: they were given back.
-    """
-
-    upstream: Upstream
-    slots: int
-    granted_at: float
-    ended: bool = False
-
-
-@attrs.frozen(eq=False)
-class ClientLeft:
-    """Slots that may still work for a client that has gone."""
-
-    slots: int
-    closed_at: float
 
 
 @attrs.define(eq=False, repr=False)

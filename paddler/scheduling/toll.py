@@ -69,7 +69,7 @@ class Toll(Learning):
         if prompt is None:
             lease = super().grant_one(waiter, now, kept)
             if lease is not None:
-                self._tell(waiter, lease.upstream, now)
+                self._tell(waiter, lease)
             return lease
         servers = self._fleet.kinds.servers(waiter.need)
         if waiter.weight == 1 and not kept:
