@@ -204,7 +204,11 @@ class Toll(Learning):
                     self._due = due
 
     def _seen(self, waiter: Waiter) -> Seen | None:
-        """Who has how much of a waiter's prompt, as it is known since the last great change."""
+        """Who has how much of a waiter's prompt, as it is known since the last great change.
+
+        What is sent meanwhile that begins alike is no news to it: else all who wait with one
+        system prompt would go on waiting for those that had it first, and nobody else would get it.
+        """
         if waiter.prompt is None:
             return None
         seen = waiter.seen
