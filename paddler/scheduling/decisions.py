@@ -78,12 +78,12 @@ Believed = tuple[float, float, Mapping[Upstream, tuple[float, float]]]
 #: A grant, as far as it is told of: the request's id, its need, when it came and when it was
 #: granted; where it went, and whether it was its turn wherever a slot was free; what was believed
 #: of its prompt, if it has one; the costs. Nothing large is kept for it, nothing reckoned.
-Granted = tuple[tuple[str, Need, float, float], Upstream, bool, Believed | None, Costs]
+Granted = tuple[str, Need, float, float, Upstream, bool, Believed | None, Costs]
 
 
 def why(granted: Granted) -> Decision:
     """What is said of a grant."""
-    (request_id, need, arrived_at, now), upstream, fair, believed, costs = granted
+    request_id, need, arrived_at, now, upstream, fair, believed, costs = granted
     tokens = cached = most = 0.0
     here = after = None
     other: Upstream | None = None

@@ -16,7 +16,7 @@ from paddler.scheduling.lines import Waiter
 from paddler.scheduling.pace import Pace, Paces
 from paddler.scheduling.policies import IdleSlots, Prefix
 from paddler.scheduling.slots import Lease, Upstream
-from paddler.scheduling.standing import UNKNOWN, Costs
+from paddler.scheduling.standing import Costs
 from paddler.scheduling.waiting import WaitingQueue
 from paddler.values import Report
 
@@ -57,28 +57,18 @@ class Learning(Granting):
     ) -> Lease:
         """Give a request its slots, and note what its server will have."""
         lease = upstream.take(waiter.weight, now)
-        self._fleet.index(upstream)
+        self._fleet.kinds.index(upstream)
         believed: Believed | None = None
         if seen is not None:
             own, shared = self.heads.missing(seen, upstream)
-            believed = seen.tokens, own + shared, seen.there
-            self.paces.sent(upstream, own + shared, now)
-            lease.running = Running(self.heads.sent(seen, upstream), own + shared)
+            missing = own + shared
+            believed = seen.tokens, missing, seen.there
+            self.paces.sent(upstream, missing, now)
+            lease.running = Running(self.heads.sent(seen, upstream), missing)
             waiter.seen = None
-        self._tell(waiter, lease, fair, believed, costs)
+        told = waiter.request_id, waiter.need, waiter.arrived_at
+        self._granted.append((*told, now, upstream, fair, believed, costs))
         return lease
-
-    def _tell(
-        self,
-        waiter: Waiter,
-        lease: Lease,
-        fair: bool = False,
-        believed: Believed | None = None,
-        costs: Costs = UNKNOWN,
-    ) -> None:
-        """Keep why a request got its slots there, for who asks; it may have no prompt."""
-        told = waiter.request_id, waiter.need, waiter.arrived_at, lease.granted_at
-        self._granted.append((told, lease.upstream, fair, believed, costs))
 
     # What is told.
 
