@@ -8,7 +8,7 @@ from random import Random
 
 from paddler.facts import Facts
 from paddler.scheduling.caches import Running, loses_cache
-from paddler.scheduling.decisions import KEPT, Believed, Decision, Granted, why
+from paddler.scheduling.decisions import KEPT, Decision, Granted, why
 from paddler.scheduling.fleet import Fleet
 from paddler.scheduling.granting import Granting
 from paddler.scheduling.heads import Heads, Seen
@@ -58,16 +58,16 @@ class Learning(Granting):
         """Give a request its slots, and note what its server will have."""
         lease = upstream.take(waiter.weight, now)
         self._fleet.kinds.index(upstream)
-        believed: Believed | None = None
+        tokens, missing, least = None, 0.0, 0.0
         if seen is not None:
             own, shared = self.heads.missing(seen, upstream)
-            missing = own + shared
-            believed = seen.tokens, missing, seen.there
+            tokens, missing = seen.tokens, own + shared
+            least = min(missing, *map(sum, seen.there.values())) if seen.there else missing
             self.paces.sent(upstream, missing, now)
             lease.running = Running(self.heads.sent(seen, upstream), missing)
             waiter.seen = None
-        told = waiter.request_id, waiter.need, waiter.arrived_at
-        self._granted.append((*told, now, upstream, fair, believed, costs))
+        told = waiter.request_id, waiter.need, waiter.arrived_at, upstream
+        self._granted.append((*told, now, fair, tokens, missing, least, costs))
         return lease
 
     # What is told.

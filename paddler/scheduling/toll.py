@@ -70,7 +70,7 @@ class Toll(Learning):
             lease = super().grant_one(waiter, now, kept)
             if lease is not None:
                 told = waiter.request_id, waiter.need, waiter.arrived_at
-                self._granted.append((*told, now, lease.upstream, False, None, UNKNOWN))
+                self._granted.append((*told, lease.upstream, now, False, None, 0.0, 0.0, UNKNOWN))
             return lease
         servers = self._fleet.kinds.servers(waiter.need)
         if waiter.weight == 1:
