@@ -54,6 +54,12 @@ class PaceTests(SynchronousTestCase):
         self.assertIsNone(self.paces.of(self.a).speed)
         self.assertIsNone(self.paces.of(self.a).answer_speed)
 
+    def test_without_a_prompt(self) -> None:
+        """Of requests without a prompt one in a second is asked, of each server."""
+        for now, asked in ((10.0, True), (10.2, False), (10.9, False), (11.1, True), (5.0, True)):
+            self.assertEqual(self.paces.ask(self.a, now), asked, now)
+        self.assertTrue(self.paces.ask(self.b, 5.0))
+
     def test_until(self) -> None:
         """Prompts are evaluated one after the other; no more is left than is on its way."""
         paces, pace = self.paces, self.paces.of(self.a)

@@ -64,7 +64,7 @@ class Learning(Granting):
             tokens, missing = seen.tokens, own + shared
             least = min(missing, *map(sum, seen.there.values())) if seen.there else missing
             self.paces.sent(upstream, missing, now)
-            lease.running = Running(self.heads.sent(seen, upstream), missing)
+            lease.running, lease.asks = Running(self.heads.sent(seen, upstream), missing), True
             waiter.seen = None
         told = waiter.request_id, waiter.need, waiter.arrived_at, upstream
         self._granted.append((*told, now, fair, tokens, missing, least, costs))
