@@ -101,10 +101,11 @@ class Heads:
             return there
         if seen.whole:
             return seen.elsewhere
-        prompt = seen.prompt
-        depth = self._beginnings.depth(prompt.chain, upstream, seen.deepest)
-        if depth < 0 and prompt.session is None:
-            return seen.elsewhere
+        prompt, depth = seen.prompt, seen.deepest
+        if upstream not in seen.holders:
+            depth = self._beginnings.depth(prompt.chain, upstream, depth)
+            if depth < 0 and prompt.session is None:
+                return seen.elsewhere
         there = seen.there[upstream] = self._missing(seen, upstream, depth)
         return there
 

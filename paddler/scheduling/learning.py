@@ -60,9 +60,11 @@ class Learning(Granting):
         self._fleet.kinds.index(upstream)
         tokens, missing, least = None, 0.0, 0.0
         if seen is not None:
-            own, shared = self.heads.missing(seen, upstream)
-            tokens, missing = seen.tokens, own + shared
-            least = min(missing, *map(sum, seen.there.values())) if seen.there else missing
+            own, shared = seen.there.get(upstream) or self.heads.missing(seen, upstream)
+            tokens, missing, there = seen.tokens, own + shared, seen.there
+            least = missing
+            if len(there) > (upstream in there):
+                least = min(missing, *map(sum, there.values()))
             self.paces.sent(upstream, missing, now)
             lease.running, lease.asks = Running(self.heads.sent(seen, upstream), missing), True
             waiter.seen = None
