@@ -9,11 +9,13 @@ the tokens of pinned chats, or a longer mean time than they, or more than half o
 when HAProxy's is not over a second, for then there was too little to do to tell.
 
 How many turns come is told by how fast the servers are: as many as keep them busy behind
-HAProxy, which has much to evaluate anew, and not where chats stay.
+HAProxy, which has much to evaluate anew, and not where chats stay. The servers keep what they
+have in eight bits, for with sixteen this CPU makes tokens so slowly beside evaluating them
+that an answer takes as long as a whole prompt; on GPUs it does not. `--cache f16` has it so.
 
-    python benchmarks/bench_prefix.py [--load 1.5] [--rounds 1] [--rate 1.5] [--json]
+    python benchmarks/bench_prefix.py [--load 2.5] [--rounds 1] [--rate 1.5] [--json]
 
-Needs llama-server (`pip install paddler[demo]`) and, for its part, haproxy. Under five minutes
+Needs llama-server (`pip install paddler[demo]`) and, for its part, haproxy. Some five minutes
 where the cores are free for it; all of it stays on the loopback.
 """
 
@@ -48,6 +50,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SERVERS, SLOTS = 3, 2
 TURNS = 5
 SYSTEMS = (200, 400, 800)
+#: Tokens of an answer, from and to.
+ANSWERS = (20, 60)
 WORDS = "the of and to in is it you that he was for on are with as his they be at one".split()
 #: Chats at least, for each has one request at a time: of fewer none would have to wait for slots.
 FEWEST = 18
@@ -122,7 +126,7 @@ def chats_of(count: int, rate: float, seed: int) -> list[Chat]:
     for _ in range(count):
         starts += random.expovariate(rate / TURNS)
         turns = tuple(
-            Turn(_words(random, random.randint(10, 30)), random.randint(20, 60), pause)
+            Turn(_words(random, random.randint(10, 30)), random.randint(*ANSWERS), pause)
             for pause in (random.expovariate(1 / THINKING) for _ in range(TURNS))
         )
         chats.append(Chat(starts, _words(random, random.choice(SYSTEMS)), turns))
@@ -219,15 +223,18 @@ def wait_for(port: int, path: str, what: str) -> None:
         time.sleep(0.05)
 
 
-def start_servers(stack: ExitStack, model: Path) -> list[int]:
-    """New llama-servers, and their ports."""
+def start_servers(stack: ExitStack, model: Path, cache: str) -> list[int]:
+    """New llama-servers, and their ports.
+
+    :param cache: the type of what they keep.
+    """
     llama = find_llama_server()
     if llama is None:
         sys.exit(f"bench_prefix: {NO_LLAMA_SERVER}")
     ports = free_ports(SERVERS)
     for port in ports:
-        words = ("-np", str(SLOTS), "-c", str(8192 * SLOTS), "-t", "1")
-        command = llama.command(model, port, *words)
+        words = ("-np", str(SLOTS), "-c", str(8192 * SLOTS), "-t", "1", "-fa", "on")
+        command = llama.command(model, port, *words, "-ctk", cache, "-ctv", cache)
         stack.enter_context(running(*command, env=dict(llama.environment)))
     for port in ports:
         wait_for(port, "/health", "ok")
@@ -259,11 +266,11 @@ def start_haproxy(stack: ExitStack, servers: list[int], folder: Path) -> int:
     return port
 
 
-def turns_a_second(model: Path) -> float:
+def turns_a_second(model: Path, cache: str) -> float:
     """Turns that the servers answer in a second while each is the first of its chat."""
     tally, chats = Tally(), chats_of(SERVERS * SLOTS * 2, 1.0, 0)
     with ExitStack() as stack:
-        ports = start_servers(stack, model)
+        ports = start_servers(stack, model, cache)
         began = time.monotonic()
         first = (attrs.evolve(chat, starts=0.0, turns=chat.turns[:1]) for chat in chats)
         together(first, ports, began, tally)
@@ -282,11 +289,11 @@ def together(chats: Iterable[Chat], ports: list[int], began: float, tally: Tally
         thread.join()
 
 
-def measure(way: str, chats: list[Chat], model: Path, tally: Tally) -> None:
+def measure(way: str, chats: list[Chat], model: Path, cache: str, tally: Tally) -> None:
     """All chats, by one way."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        ports = servers = start_servers(stack, model)
+        ports = servers = start_servers(stack, model, cache)
         if way == "haproxy":
             ports = [start_haproxy(stack, servers, folder)]
         elif way != "pinned":
@@ -297,9 +304,10 @@ def measure(way: str, chats: list[Chat], model: Path, tally: Tally) -> None:
 def main() -> None:
     """Measure each way and compare."""
     parser = argparse.ArgumentParser(description="What it is worth to send a chat where it was.")
-    parser.add_argument("--load", type=float, default=1.5, help="of what they could do at worst")
+    parser.add_argument("--load", type=float, default=2.5, help="of what they could do at worst")
     parser.add_argument("--rate", type=float, help="turns that begin in a second")
     parser.add_argument("--chats", type=int, help="of each round")
+    parser.add_argument("--cache", default="q8_0", help="of llama-servers: q8_0, f16")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--ways", default="haproxy,pinned,prefix")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -309,7 +317,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "tiny.gguf"
         write_tiny_model(model, shape=Shape(layers=8, width=256, heads=8, inner=512))
-        rate = given.rate or given.load * turns_a_second(model)
+        rate = given.rate or given.load * turns_a_second(model, given.cache)
         count = given.chats or max(FEWEST, round(LASTS * rate / TURNS))
         if not given.json:
             print(f"{count} chats, {rate:.2f} turns a second", flush=True)
@@ -317,7 +325,7 @@ def main() -> None:
             chats = chats_of(count, rate, number + 1)
             # Each comes first in turn.
             for way in ways[number % len(ways) :] + ways[: number % len(ways)]:
-                measure(way, chats, model, tallies[way])
+                measure(way, chats, model, given.cache, tallies[way])
                 if wrong := tallies[way].wrong:
                     sys.exit(f"bench_prefix: {way}: {len(wrong)} went wrong: {wrong[0]}")
     if given.json:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from paddler.facts import Facts
-from paddler.scheduling.pace import HOLD, SPEED, TELLING, Paces
+from paddler.scheduling.pace import HALF, HOLD, LOOKS, SPEED, TELLING, Paces
+from paddler.scheduling.slots import Upstream
 from tests.scenes import new_upstream, report
 
 
@@ -30,7 +31,7 @@ class PaceTests(SynchronousTestCase):
         self.assertEqual(paces.speed(paces.of(self.c)), 200.0)
         paces.forget(self.a)
         self.assertEqual(paces.speed(paces.of(self.c)), 300.0)
-        paces.ended(self.a, HOLD * 21)
+        paces.ended(self.a, HOLD * 3)
         self.assertAlmostEqual(paces.hold(paces.of(self.c)), HOLD * 2)
 
     def test_learns(self) -> None:
@@ -60,6 +61,12 @@ class PaceTests(SynchronousTestCase):
             self.assertEqual(self.paces.ask(self.a, now), asked, now)
         self.assertTrue(self.paces.ask(self.b, 5.0))
 
+    def test_short_prompts(self) -> None:
+        """Next turns of chats, which are slow for how few tokens they have, say little."""
+        for evaluated, speed in [(60, 150.0), (1800, 600.0), *[(60, 150.0)] * 5, (1700, 600.0)]:
+            self.paces.learn(self.a, Facts(0, evaluated, 10, speed, 20.0))
+        self.assertGreater(self.paces.of(self.a).speed or 0.0, 550.0)
+
     def test_until(self) -> None:
         """Prompts are evaluated one after the other; no more is left than is on its way."""
         paces, pace = self.paces, self.paces.of(self.a)
@@ -76,3 +83,65 @@ class PaceTests(SynchronousTestCase):
         paces.answers(self.b, SPEED, 11.0)
         paces.sent(self.a, SPEED, 20.0)
         self.assertEqual(pace.until, 21.0)
+
+
+class SilenceTests(SynchronousTestCase):
+    """Speeds of which nothing is heard: Note [Silence]."""
+
+    def setUp(self) -> None:
+        self.paces = Paces()
+        self.slow, *self.others = (new_upstream(report(name)) for name in "abc")
+        self.now = 1000.0
+
+    def say(self, upstream: Upstream, speed: float) -> None:
+        """An answer says how fast it was."""
+        self.paces.learn(upstream, Facts(0, 500, 10, speed, 20.0))
+
+    def go_on(self, seconds: float) -> None:
+        """The others are sent something every second, and answer."""
+        for _ in range(round(seconds)):
+            self.now += 1.0
+            for other in self.others:
+                self.paces.sent(other, 100.0, self.now)
+                self.paces.answers(other, 100.0, self.now)
+                self.say(other, 500.0)
+
+    def test_silence(self) -> None:
+        """Who was slow once is taken to be as the others are after some minutes of silence."""
+        pace = self.paces.of(self.slow)
+        self.go_on(1)
+        self.say(self.slow, 5.0)
+        self.go_on(LOOKS)
+        self.assertEqual(self.paces.speed(pace), 5.0)
+        for minutes, least, most in ((1, 120.0, 250.0), (5, 420.0, 490.0), (20, 499.0, 500.0)):
+            self.go_on(60 * minutes)
+            self.assertTrue(least < self.paces.speed(pace) < most, (minutes, pace.speed))
+        self.assertEqual(pace.measured, 5.0)
+        self.assertAlmostEqual(self.paces.unknown, 500.0, places=0)
+
+    def test_heard_again(self) -> None:
+        """What is heard after a silence counts the more, unless it is slow for a moment."""
+        self.say(self.slow, 5.0)
+        self.go_on(10 * HALF)
+        self.say(self.slow, 400.0)
+        self.assertGreater(self.paces.of(self.slow).measured or 0.0, 390.0)
+        self.go_on(10 * HALF)
+        self.say(self.slow, 5.0)
+        self.assertGreater(self.paces.of(self.slow).measured or 0.0, 300.0)
+
+    def test_news(self) -> None:
+        """Who is slow, and says so now and then, is known to be."""
+        for _ in range(60):
+            self.say(self.slow, 100.0)
+            self.go_on(LOOKS)
+            self.assertEqual(self.paces.of(self.slow).speed, 100.0)
+
+    def test_all_silent(self) -> None:
+        """After a night in which nobody was heard all are alike."""
+        self.go_on(1)
+        self.say(self.slow, 5.0)
+        self.now += 100 * HALF
+        self.go_on(1)
+        pace = self.paces.of(self.slow)
+        self.assertAlmostEqual(self.paces.speed(pace), (500.0 + 500.0 + 5.0) / 3, places=1)
+        self.assertEqual(pace.measured, 5.0)

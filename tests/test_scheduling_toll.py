@@ -141,6 +141,23 @@ class ChoosingTests(TollCase):
         for n in range(6):
             self.assertEqual(self.has(self.ask(f"new {n}", "x")), "quick")
 
+    def test_slow_at_first(self) -> None:
+        """A server whose first answer was slow is not left out for ever at little load."""
+        for name in "abc":
+            self.scene.hear(name, slots=4, interval_s=6000.0)
+        went: list[str | None] = []
+        for n in range(120):
+            # Four at a time, every five seconds.
+            asked = [self.ask(f"{who} {n}", "x") for who in "stuv"]
+            for waiter in asked:
+                where = self.has(waiter)
+                self.end(waiter, speed=5.0 if where == "a" and n == 0 else 500.0)
+                went.append(where)
+            self.scene.now += 5.0
+        self.assertIn("a", went[:4])
+        self.assertNotIn("a", went[4:24])
+        self.assertGreater(went[-100:].count("a"), 20)
+
     def test_session(self) -> None:
         """A session that is named goes where it was, whatever its text looks like."""
         for name in "abc":

@@ -178,7 +178,7 @@ def _by_agent(admission: Admission, tallies: Tallies) -> Iterator[_Large]:
         "paddler_prompt_tokens_per_second",
         "Tokens of a prompt that the agent's server evaluates in a second, as learnt.",
         ("agent",),
-        [((agent,), pace.speed) for agent, pace in paces if pace.speed is not None],
+        [((agent,), pace.measured) for agent, pace in paces if pace.measured is not None],
     )
     yield (
         GaugeMetricFamily,

@@ -79,8 +79,8 @@ def gauges(admission: Admission) -> dict[str, float]:
     speeds: dict[str, float] = {}
     for agent, pace in admission.paces().items():
         name = f"agents.{part_of_name(agent)}"
-        if pace.speed is not None:
-            speeds[f"{name}.prompt_tokens_per_second"] = round(pace.speed, 1)
+        if pace.measured is not None:
+            speeds[f"{name}.prompt_tokens_per_second"] = round(pace.measured, 1)
         if pace.answer_speed is not None:
             speeds[f"{name}.answer_tokens_per_second"] = round(pace.answer_speed, 1)
     return {

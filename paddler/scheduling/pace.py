@@ -1,4 +1,14 @@
-"""What llama-servers are at, how fast, and what they had cached, as answers and the clock tell."""
+"""What llama-servers are at, how fast, and what they had cached, as answers and the clock tell.
+
+Note [Silence]. A server that is thought to be slow gets little, and so says little of itself: one
+whose first answer was slow, as it had yet to read its model, would be left out for ever. So what is
+known of a speed counts for less the longer nothing is heard, and what the others are like for more.
+
+Note [Short prompts]. The next turn of a chat is some ten tokens behind thousands, and evaluated at
+a fraction of the speed of a whole prompt: what a batch costs is most of it. What is to be told is
+what a chat would cost elsewhere, where all of it is to be evaluated. So a prompt says as much of
+the speed as it has tokens.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +24,10 @@ __all__ = ["Pace", "Paces"]
 #: Tokens of a prompt evaluated in a second, and seconds for which a request holds its slot, while
 #: nothing is known of anybody.
 SPEED, HOLD = 500.0, 5.0
-#: How much the newest counts.
-OF_SPEED, OF_HOLD = 0.2, 0.05
+#: How much the newest counts; of the seconds that a slot is held the first ones count more.
+OF_ANSWER, OF_HOLD = 0.2, 0.05
+#: Tokens of a prompt that say as much of the speed as more would, and how many are remembered.
+MUCH, REMEMBERED = 1000, 4000.0
 #: Seconds in which of requests without a prompt one is enough to learn from.
 OFTEN = 1.0
 #: Tokens that say something of the speed; of fewer the time is mostly what each batch costs.
@@ -23,13 +35,18 @@ TELLING = 32
 #: Tokens in a second below which a speed is none, and nothing to divide by; and seconds that a
 #: request holds its slot at least.
 SLOWEST, SHORTEST = 0.001, 0.001
+#: Seconds of silence in which what is known of a speed comes to count half.
+HALF = 60.0
+#: Seconds from look to look at who was silent.
+LOOKS = 10.0
 
 
 @attrs.define(eq=False)
 class Pace:
     """Of one upstream.
 
-    :ivar speed: tokens of prompts that it evaluates in a second; None: not known.
+    :ivar speed: tokens of prompts that it is taken to evaluate in a second; None: not known.
+    :ivar measured: the same as its answers have said.
     :ivar hold: seconds for which a request holds its slot; None: not known.
     :ivar answer_speed: tokens of an answer in a second; None: not known.
     :ivar until: when it should have evaluated what it was sent.
@@ -41,6 +58,7 @@ class Pace:
     """
 
     speed: float | None = None
+    measured: float | None = None
     hold: float | None = None
     answer_speed: float | None = None
     until: float = 0.0
@@ -49,6 +67,42 @@ class Pace:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     asked_at: float = -math.inf
+    #: Tokens by which it was measured, of late; how much that counts, of 1; and that there was
+    #: something since the last look.
+    _told: float = 0.0
+    _sure: float = 1.0
+    _heard: bool = False
+    #: How much the next hold counts: what is known at first counts as one.
+    _of_hold: float = 0.5
+
+    def measure(self, tokens: int, speed: float) -> None:
+        """An answer says how fast it was.
+
+        See Note [Short prompts].
+
+        :param tokens: that were evaluated.
+        """
+        tokens = tokens if tokens < MUCH else MUCH
+        told, before = self._told + tokens, self.measured or speed
+        # Nothing makes a server faster than it is, while much slows it down for a moment.
+        share = tokens / (told if speed > before else REMEMBERED + tokens)
+        self.speed = self.measured = before + share * (speed - before)
+        self._told = told if told < REMEMBERED else REMEMBERED
+        self._sure, self._heard = 1.0, True
+
+    def fade(self, seconds: float, mean: float) -> None:
+        """What is known of its speed is so much older than at the last look.
+
+        :param mean: how fast all are.
+        """
+        if self._heard:
+            # When, in that time, was not noted.
+            self._heard, seconds = False, seconds - 2 * LOOKS
+        if self.measured is not None and seconds > 0.0:
+            faded = 0.5 ** (seconds / HALF)
+            self._told *= faded
+            self._sure *= faded
+            self.speed = mean + self._sure * (self.measured - mean)
 
 
 @attrs.define(eq=False)
@@ -79,6 +133,7 @@ class Paces:
     _speeds: _Mean = attrs.field(factory=_Mean, init=False)
     _holds: _Mean = attrs.field(factory=_Mean, init=False)
     _fastest: float = attrs.field(default=0.0, init=False)
+    _looked_at: float = attrs.field(default=0.0, init=False)
 
     @property
     def fastest(self) -> float:
@@ -107,6 +162,8 @@ class Paces:
 
     def sent(self, upstream: Upstream, tokens: float, now: float) -> None:
         """An upstream has so many tokens more to evaluate."""
+        if not 0 <= now - self._looked_at < LOOKS:
+            self._look(now)
         pace = self._paces.get(upstream) or self.of(upstream)
         pace.unanswered += 1
         pace.pending += tokens
@@ -142,14 +199,15 @@ class Paces:
         pace = self._paces.get(upstream) or self.of(upstream)
         if seconds < SHORTEST:
             seconds = SHORTEST
-        known = pace.hold
+        known, share = pace.hold, pace._of_hold
+        before = self._holds.get(HOLD) if known is None else known
+        pace.hold = before + share * (seconds - before)
+        if share > OF_HOLD:
+            pace._of_hold = max(OF_HOLD, share / (1.0 + share))
         if known is None:
-            before = self._holds.get(HOLD)
-            pace.hold = before + OF_HOLD * (seconds - before)
             self._holds.change(None, pace.hold)
         else:
-            pace.hold = known + (step := OF_HOLD * (seconds - known))
-            self._holds.sum += step
+            self._holds.sum += pace.hold - known
 
     def learn(self, upstream: Upstream, facts: Facts) -> None:
         """An answer says how fast it was, and what was cached."""
@@ -160,16 +218,15 @@ class Paces:
         said = facts.answer_speed
         if said is not None and said > SLOWEST and facts.answered > 1:
             before = pace.answer_speed or said
-            pace.answer_speed = before + OF_SPEED * (said - before)
+            pace.answer_speed = before + OF_ANSWER * (said - before)
         said = facts.prompt_speed
         if evaluated and evaluated >= TELLING and said is not None and said > SLOWEST:
             old = pace.speed
-            before = old or said
-            pace.speed = before + OF_SPEED * (said - before)
+            pace.measure(evaluated, said)
             self._speeds.change(old, pace.speed)
             # It comes down slowly when the quickest is no more.
-            fastest = self._fastest * 0.999
-            self._fastest = pace.speed if pace.speed > fastest else fastest
+            fastest, speed = self._fastest * 0.999, pace.speed or 0.0
+            self._fastest = speed if speed > fastest else fastest
 
     def forget(self, upstream: Upstream) -> None:
         """An upstream is no more."""
@@ -177,3 +234,12 @@ class Paces:
         if pace is not None:
             self._speeds.change(pace.speed, None)
             self._holds.change(pace.hold, None)
+
+    def _look(self, now: float) -> None:
+        """See Note [Silence]."""
+        seconds, mean = now - self._looked_at, self.unknown
+        self._looked_at = now
+        for pace in self._paces.values():
+            old = pace.speed
+            pace.fade(seconds, mean)
+            self._speeds.change(old, pace.speed)

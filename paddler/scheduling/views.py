@@ -172,7 +172,7 @@ def _prompts_view(pace: Pace) -> PromptsView:
     return PromptsView(
         tokens=pace.prompt_tokens,
         cached=pace.cached_tokens,
-        tokens_per_second=None if pace.speed is None else round(pace.speed, 1),
+        tokens_per_second=None if pace.measured is None else round(pace.measured, 1),
         answer_tokens_per_second=None if pace.answer_speed is None else round(pace.answer_speed, 1),
     )
 
