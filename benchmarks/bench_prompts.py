@@ -71,7 +71,8 @@ _LAST = {
     "object": "chat.completion.chunk",
     "timings": _TIMINGS,
 }
-_END = b"data: " + json.dumps(_LAST).encode() + b"\n\ndata: [DONE]\n\n"
+#: As llama-server writes it, without blanks.
+_END = b"data: " + json.dumps(_LAST, separators=(",", ":")).encode() + b"\n\ndata: [DONE]\n\n"
 
 
 def chats(size: int, random: Random) -> list[bytes]:

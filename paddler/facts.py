@@ -20,6 +20,8 @@ TAIL = 4096
 
 #: The objects, by their names; `usage` has objects in it.
 _TIMINGS, _USAGE = b'"timings"', b'"usage"'
+#: How llama-server writes the first.
+_WRITTEN = b'"timings":{'
 _FLAT = re.compile(rb"\s*:\s*(?=\{)")
 _NESTED = re.compile(rb'"usage"\s*:\s*(\{(?:[^{}]|\{[^{}]{0,500}\}){0,2000}\})')
 
@@ -77,22 +79,32 @@ _timings_decoder = msgspec.json.Decoder(Facts)
 _usage_decoder = msgspec.json.Decoder(_Usage)
 
 
+def _timings(tail: bytes, begin: int) -> Facts | None:
+    """The timings that begin there; None: they are none, or say nothing of the prompt."""
+    try:
+        facts = _timings_decoder.decode(tail[begin : tail.find(b"}", begin) + 1])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return None if facts.evaluated is None else facts
+
+
 def facts_in(tail: bytes) -> Facts | None:
     """What the end of an answer says; None: nothing that can be read.
 
     :param tail: its last `TAIL` bytes, or more.
     """
+    place = tail.rfind(_WRITTEN)
+    if place >= 0:
+        facts = _timings(tail, place + len(_WRITTEN) - 1)
+        if facts is not None:
+            return facts
     place = tail.rfind(_TIMINGS)
     while place >= 0:
         begins = _FLAT.match(tail, place + len(_TIMINGS))
         if begins is not None:
-            begin = begins.end()
-            try:
-                facts = _timings_decoder.decode(tail[begin : tail.find(b"}", begin) + 1])
-                if facts.evaluated is not None:
-                    return facts
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                pass
+            facts = _timings(tail, begins.end())
+            if facts is not None:
+                return facts
         place = tail.rfind(_TIMINGS, 0, place)
     place = tail.rfind(_USAGE)
     while place >= 0:

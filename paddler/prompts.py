@@ -143,14 +143,13 @@ def prompt_of(path: str, fields: PromptFields, session: bytes | None = None) -> 
     chain: list[int] = []
     ends: list[int] = []
     tails: list[int] = []
-    value, size, ended, last, step = seed, 0, 0, 0, LEAST_INSIDE
+    value, size, last, due, step = seed, 0, 0, LEAST, LEAST_INSIDE
     for part in _parts(fields, names):
         last = len(part)
         if last <= step:
             value = digest(part, value)
             size += last
-            new = size - ended
-            if new < LEAST or new * SHARE < size:
+            if size < due:
                 tails.append(value)
                 continue
         elif last > PICTURE and _has_picture(bytes(part)):
@@ -168,11 +167,11 @@ def prompt_of(path: str, fields: PromptFields, session: bytes | None = None) -> 
                 chain.append(value)
                 ends.append(size)
                 step = max(LEAST_INSIDE, size // SHARE)
-            ended, tails, rest = size, [], view[begin:]
-            size += len(rest)
-            if isinstance(part, memoryview) and len(rest) < max(LEAST, size // SHARE):
+            tails, rest, due = [], view[begin:], size + max(LEAST, size // SHARE)
+            if isinstance(part, memoryview) and size + len(rest) < due:
                 # A text may go on, wherever it ends now.
-                each = max(LEAST_BEHIND, ended // SHARE // TAILS)
+                each = max(LEAST_BEHIND, size // SHARE // TAILS)
+                size += len(rest)
                 while len(rest) >= each:
                     value = digest(rest[:each], value)
                     rest = rest[each:]
@@ -180,16 +179,16 @@ def prompt_of(path: str, fields: PromptFields, session: bytes | None = None) -> 
                 value = digest(rest, value)
                 continue
             value = digest(rest, value)
-        if size - ended < LEAST_BEHIND:
-            tails.append(value)
-            continue
-        ended = size
+            size += len(rest)
+            if len(rest) < LEAST_BEHIND:
+                tails.append(value)
+                continue
         chain.append(value)
         ends.append(size)
-        if tails:
-            tails = []
-        if size > LEAST_INSIDE * SHARE:
-            step = size // SHARE
+        tails, share = [], size // SHARE
+        due = size + (share if share > LEAST else LEAST)
+        if share > LEAST_INSIDE:
+            step = share
     said = session or session_of(fields)
     hashed = None
     if said is not None:

@@ -9,7 +9,16 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 from xxhash import xxh3_64_intdigest
 
-from paddler.prompts import _SECRET, COMMAS, LEAST, SHARE, Prompt, PromptFields, prompt_of
+from paddler.prompts import (
+    _SECRET,
+    COMMAS,
+    LEAST,
+    PICTURE,
+    SHARE,
+    Prompt,
+    PromptFields,
+    prompt_of,
+)
 
 CHAT = "/v1/chat/completions"
 
@@ -177,6 +186,16 @@ class ChainTests(SynchronousTestCase):
             ("/completion", {"prompt": {"prompt_string": "a" * 900, "multimodal_data": [data]}}),
         ):
             self.assertLess(self.known(body, path).size, 8000, path)
+
+    def test_picture_among_words(self) -> None:
+        """Wherever in a text a picture lies, it is found."""
+        words = {"type": "text", "text": "What is it? " * 700}
+        for size in (PICTURE, PICTURE + 777):
+            for before in range(0, 2400, 300):
+                url = {"url": "data:image/png;base64," + "A" * size}
+                more = {"type": "text", "text": "x " * (before // 2)}
+                body = chat_of(words, more, {"type": "image_url", "image_url": url}, words)
+                self.assertEqual(self.known(body).size, PICTURE, (size, before))
 
     def test_not_kept(self) -> None:
         """What llama-server is told not to keep has none."""

@@ -31,7 +31,9 @@ def choose(
     :param servers: all that can serve it.
     """
     several = len(servers)
-    only = heads.only_holder(seen) if several > 1 else None
+    if several == 1:
+        return _the_one(next(servers.upstreams), seen, heads, paces, now)
+    only = heads.only_holder(seen)
     if only is not None and not only.report.sleeping and servers.have(only):
         price, free = _price_of(only, seen, heads, paces, now)
         if free:
@@ -63,6 +65,16 @@ def choose(
         elif price < after:
             after, other = price, upstream
     return best, waits, (least, None, None) if other is None else (least, after, other)
+
+
+def _the_one(upstream: Upstream, seen: Seen, heads: Heads, paces: Paces, now: float) -> Choice:
+    """Choose where there is no other."""
+    if upstream.report.sleeping:
+        return None, False, UNKNOWN
+    price, free = _price_of(upstream, seen, heads, paces, now)
+    if free or upstream.healthy:
+        return upstream, not free, (price, None, None)
+    return None, False, UNKNOWN
 
 
 def _idlest(servers: Servers, most: int, random: Random) -> dict[Upstream, int]:

@@ -97,8 +97,7 @@ class Beginnings:
         :param deepest: what `look` says of the chain.
         :param shared: likewise; behind that mostly one alone has it.
         """
-        nodes, low, high = self._nodes, 0, deepest + 1
-        middle = shared + 1 if shared < deepest else deepest
+        nodes, low, high, middle = self._nodes, 0, deepest + 1, min(shared + 1, deepest)
         while low < high:
             if len(nodes[chain[middle]].holders) > 1:
                 low = middle + 1

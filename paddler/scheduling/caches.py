@@ -77,7 +77,10 @@ class Held(msgspec.Struct, eq=False, gc=False):
     dropped: bool = False
 
     def goes_on_as(self, prompt: Prompt) -> bool:
-        """Whether a prompt that has all its blocks is the same chat, as far as can be told."""
+        """Whether a prompt that has all its blocks is the same chat, as far as can be told.
+
+        It is where this ends with its last block.
+        """
         return not self.tail or len(prompt.chain) > len(self.chain) or self.tail in prompt.tails
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 import attrs
@@ -72,27 +71,24 @@ class Decision:
     next_cost_seconds: float | None
 
 
-#: The tokens of a prompt, those that were to be evaluated where it went, and those that were for
-#: it alone and shared with others wherever some of it was.
-Believed = tuple[float, float, Mapping[Upstream, tuple[float, float]]]
-#: A grant, as far as it is told of: the request's id, its need, when it came and when it was
-#: granted; where it went, and whether it was its turn wherever a slot was free; what was believed
-#: of its prompt, if it has one; the costs. Nothing large is kept for it, nothing reckoned.
-Granted = tuple[tuple[str, Need, float, float], Upstream, bool, Believed | None, Costs]
+#: A grant, as far as it is told of: the request's id, its need, and when it came; where it went,
+#: when, and whether it was its turn wherever a slot was free; the tokens of its prompt, those that
+#: were to be evaluated there, and the fewest anywhere; the costs. Nothing large is kept for it.
+Granted = tuple[str, Need, float, Upstream, float, bool, float | None, float, float, Costs]
 
 
 def why(granted: Granted) -> Decision:
     """What is said of a grant."""
-    (request_id, need, arrived_at, now), upstream, fair, believed, costs = granted
-    tokens = cached = most = 0.0
+    request_id, need, arrived_at, upstream, now, fair, tokens, missing, least, costs = granted
+    cached = most = 0.0
     here = after = None
     other: Upstream | None = None
-    if believed is not None:
-        tokens, missing, there = believed
+    if tokens is not None:
         cached = max(0.0, tokens - missing)
-        most = max(cached, tokens - min(map(sum, there.values()), default=missing))
+        most = max(cached, tokens - least)
         here, after, other = costs
-    word = _word(need.where is upstream, fair, believed is not None, cached, most)
+    word = _word(need.where is upstream, fair, tokens is not None, cached, most)
+    tokens = tokens or 0.0
     served = upstream.report.served
     return Decision(
         at=now,

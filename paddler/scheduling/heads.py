@@ -101,10 +101,11 @@ class Heads:
             return there
         if seen.whole:
             return seen.elsewhere
-        prompt = seen.prompt
-        depth = self._beginnings.depth(prompt.chain, upstream, seen.deepest)
-        if depth < 0 and prompt.session is None:
-            return seen.elsewhere
+        prompt, depth = seen.prompt, seen.deepest
+        if upstream not in seen.holders:
+            depth = self._beginnings.depth(prompt.chain, upstream, depth)
+            if depth < 0 and prompt.session is None:
+                return seen.elsewhere
         there = seen.there[upstream] = self._missing(seen, upstream, depth)
         return there
 
@@ -149,7 +150,7 @@ class Heads:
         end, size, held = 0, prompt.size, None
         if depth >= 0:
             end, held = prompt.ends[depth], cache.ending(prompt.chain[depth])
-            if held is not None and not held.goes_on_as(prompt):
+            if held is not None and held.tail and not held.goes_on_as(prompt):
                 held = None
         missing = (size - end) / per_token
         if held is None and prompt.session is not None:
@@ -192,7 +193,8 @@ class Heads:
             begin, tokens = depth + 1, before.tokens
             if size > before.size:
                 tokens += (size - before.size) / self.bytes_per_token
-            at_edge, goes_on = self._take_out(cache, before), before.goes_on_as(prompt)
+            at_edge = self._take_out(cache, before)
+            goes_on = not before.tail or before.goes_on_as(prompt)
             if not goes_on:
                 known.differ(chain)
             # What it began with is here already.
@@ -226,9 +228,15 @@ class Heads:
             return
         tokens, evaluated = held.tokens, facts.evaluated
         if evaluated is not None:
-            tokens = float(facts.cached + evaluated)
-            if tokens >= TELLING:
-                self._learn(held.size, tokens)
+            tokens = told = float(facts.cached + evaluated)
+            if told >= TELLING:
+                size = held.size
+                if not LEAST_BYTES <= size / told <= MOST_BYTES:
+                    # One answer that makes no sense is not all that is learnt.
+                    told = min(max(told, size / MOST_BYTES), size / LEAST_BYTES)
+                self._said_bytes = 0.98 * self._said_bytes + size
+                self._said_tokens = 0.98 * self._said_tokens + told
+                self.bytes_per_token = self._said_bytes / self._said_tokens
         cache = self._caches[held.upstream]
         cache.learn(held, tokens, facts.answered)
         if held.believed >= TELLING and evaluated is not None:
@@ -264,15 +272,6 @@ class Heads:
         return (0.0, TOKENS_KEPT) if cache is None else (cache.tokens, cache.room)
 
     # Inside.
-
-    def _learn(self, size: int, tokens: float) -> None:
-        """Learn how many bytes a token has."""
-        if not LEAST_BYTES <= size / tokens <= MOST_BYTES:
-            # One answer that makes no sense is not all that is learnt.
-            tokens = min(max(tokens, size / MOST_BYTES), size / LEAST_BYTES)
-        self._said_bytes = 0.98 * self._said_bytes + size
-        self._said_tokens = 0.98 * self._said_tokens + tokens
-        self.bytes_per_token = self._said_bytes / self._said_tokens
 
     def _take_out(self, cache: Cache, held: Held) -> bool:
         """Out of its cache, what is known of its blocks left as it is.

@@ -8,7 +8,7 @@ from random import Random
 
 from paddler.facts import Facts
 from paddler.scheduling.caches import Running, loses_cache
-from paddler.scheduling.decisions import KEPT, Believed, Decision, Granted, why
+from paddler.scheduling.decisions import KEPT, Decision, Granted, why
 from paddler.scheduling.fleet import Fleet
 from paddler.scheduling.granting import Granting
 from paddler.scheduling.heads import Heads, Seen
@@ -16,7 +16,7 @@ from paddler.scheduling.lines import Waiter
 from paddler.scheduling.pace import Pace, Paces
 from paddler.scheduling.policies import IdleSlots, Prefix
 from paddler.scheduling.slots import Lease, Upstream
-from paddler.scheduling.standing import UNKNOWN, Costs
+from paddler.scheduling.standing import Costs
 from paddler.scheduling.waiting import WaitingQueue
 from paddler.values import Report
 
@@ -57,28 +57,20 @@ class Learning(Granting):
     ) -> Lease:
         """Give a request its slots, and note what its server will have."""
         lease = upstream.take(waiter.weight, now)
-        self._fleet.index(upstream)
-        believed: Believed | None = None
+        self._fleet.kinds.index(upstream)
+        tokens, missing, least = None, 0.0, 0.0
         if seen is not None:
-            own, shared = self.heads.missing(seen, upstream)
-            believed = seen.tokens, own + shared, seen.there
-            self.paces.sent(upstream, own + shared, now)
-            lease.running = Running(self.heads.sent(seen, upstream), own + shared)
+            own, shared = seen.there.get(upstream) or self.heads.missing(seen, upstream)
+            tokens, missing, there = seen.tokens, own + shared, seen.there
+            least = missing
+            if len(there) > (upstream in there):
+                least = min(missing, *map(sum, there.values()))
+            self.paces.sent(upstream, missing, now)
+            lease.running, lease.asks = Running(self.heads.sent(seen, upstream), missing), True
             waiter.seen = None
-        self._tell(waiter, lease, fair, believed, costs)
+        told = waiter.request_id, waiter.need, waiter.arrived_at, upstream
+        self._granted.append((*told, now, fair, tokens, missing, least, costs))
         return lease
-
-    def _tell(
-        self,
-        waiter: Waiter,
-        lease: Lease,
-        fair: bool = False,
-        believed: Believed | None = None,
-        costs: Costs = UNKNOWN,
-    ) -> None:
-        """Keep why a request got its slots there, for who asks; it may have no prompt."""
-        told = waiter.request_id, waiter.need, waiter.arrived_at, lease.granted_at
-        self._granted.append((told, lease.upstream, fair, believed, costs))
 
     # What is told.
 

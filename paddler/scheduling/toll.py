@@ -30,7 +30,7 @@ from paddler.scheduling.lines import Line, Waiter, Waits
 from paddler.scheduling.outcomes import Grant
 from paddler.scheduling.policies import Prefix
 from paddler.scheduling.slots import Lease, Upstream
-from paddler.scheduling.standing import FEW, Price, Round, Stand
+from paddler.scheduling.standing import FEW, UNKNOWN, Price, Round, Stand
 from paddler.scheduling.waiting import WaitingQueue
 
 __all__ = ["Toll"]
@@ -69,7 +69,9 @@ class Toll(Learning):
         if prompt is None:
             lease = super().grant_one(waiter, now, kept)
             if lease is not None:
-                self._tell(waiter, lease)
+                lease.asks = self.paces.ask(lease.upstream, now)
+                told = waiter.request_id, waiter.need, waiter.arrived_at
+                self._granted.append((*told, lease.upstream, now, False, None, 0.0, 0.0, UNKNOWN))
             return lease
         servers = self._fleet.kinds.servers(waiter.need)
         if waiter.weight == 1 and not kept:
