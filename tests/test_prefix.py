@@ -117,13 +117,6 @@ class PrefixTests(ProxyCase):
         upstream = next(u for u in self.scheduler._fleet.upstreams if u.name == where)
         self.assertEqual(self.toll.paces.of(upstream).speed, 900.0)
 
-    async def test_without_a_prompt(self) -> None:
-        """Of short requests, which have none to go by, the answers are looked at now and then."""
-        for _ in range(12):
-            await self.turn(["Hi."])
-        looked = [request for request in self.ended if request.facts is not None]
-        self.assertTrue(0 < len(looked) < len(self.ended), looked)
-
     async def test_stream(self) -> None:
         """A stream's last event is read, and its first says that the prompt is evaluated."""
         server = await self.server(9, "d")

@@ -55,12 +55,6 @@ class PaceTests(SynchronousTestCase):
         self.assertIsNone(self.paces.of(self.a).speed)
         self.assertIsNone(self.paces.of(self.a).answer_speed)
 
-    def test_without_a_prompt(self) -> None:
-        """Of requests without a prompt one in a second is asked, of each server."""
-        for now, asked in ((10.0, True), (10.2, False), (10.9, False), (11.1, True), (5.0, True)):
-            self.assertEqual(self.paces.ask(self.a, now), asked, now)
-        self.assertTrue(self.paces.ask(self.b, 5.0))
-
     def test_short_prompts(self) -> None:
         """Next turns of chats, which are slow for how few tokens they have, say little."""
         for evaluated, speed in [(60, 150.0), (1800, 600.0), *[(60, 150.0)] * 5, (1700, 600.0)]:

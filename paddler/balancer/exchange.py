@@ -200,7 +200,8 @@ class Exchange(Ending, eq=False):
         self._common.running.discard(attempt)
         self._attempt = None
         if error is None:
-            if self._lease is not None and self._lease.asks and attempt.code == 200:
+            learns = self._common.ways.prompts and self._lease is not None
+            if learns and attempt.code == 200:
                 self.account.facts = facts_in(attempt.tail)
             self._end_whole(self.account.facts)
         elif isinstance(error, UpstreamFailed):

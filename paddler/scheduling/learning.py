@@ -66,7 +66,7 @@ class Learning(Granting):
             if len(there) > (upstream in there):
                 least = min(missing, *map(sum, there.values()))
             self.paces.sent(upstream, missing, now)
-            lease.running, lease.asks = Running(self.heads.sent(seen, upstream), missing), True
+            lease.running = Running(self.heads.sent(seen, upstream), missing)
             waiter.seen = None
         told = waiter.request_id, waiter.need, waiter.arrived_at, upstream
         self._granted.append((*told, now, fair, tokens, missing, least, costs))

@@ -22,7 +22,6 @@ class Lease(msgspec.Struct, eq=False):
     :param granted_at: when, in the caller's seconds.
     :param ended: they were given back.
     :param running: the prompt that was sent for it; None: it has none, or nobody wants to know.
-    :param asks: what its answer says of itself is of use.
     """
 
     upstream: Upstream
@@ -30,7 +29,6 @@ class Lease(msgspec.Struct, eq=False):
     granted_at: float
     ended: bool = False
     running: Running | None = None
-    asks: bool = False
 
 
 @attrs.frozen(eq=False)

@@ -12,8 +12,6 @@ the speed as it has tokens.
 
 from __future__ import annotations
 
-import math
-
 import attrs
 
 from paddler.facts import Facts
@@ -28,8 +26,6 @@ SPEED, HOLD = 500.0, 5.0
 OF_ANSWER, OF_HOLD = 0.2, 0.05
 #: Tokens of a prompt that say as much of the speed as more would, and how many are remembered.
 MUCH, REMEMBERED = 1000, 4000.0
-#: Seconds in which of requests without a prompt one is enough to learn from.
-OFTEN = 1.0
 #: Tokens that say something of the speed; of fewer the time is mostly what each batch costs.
 TELLING = 32
 #: Tokens in a second below which a speed is none, and nothing to divide by; and seconds that a
@@ -54,7 +50,6 @@ class Pace:
     :ivar pending: tokens of their prompts that it has to evaluate.
     :ivar prompt_tokens: of all prompts whose answers have said what was cached.
     :ivar cached_tokens: those of them that were.
-    :ivar asked_at: when a request without a prompt was last sent there whose answer is listened to.
     """
 
     speed: float | None = None
@@ -66,7 +61,6 @@ class Pace:
     pending: float = 0.0
     prompt_tokens: int = 0
     cached_tokens: int = 0
-    asked_at: float = -math.inf
     #: Tokens by which it was measured, of late; how much that counts, of 1; and that there was
     #: something since the last look.
     _told: float = 0.0
@@ -169,14 +163,6 @@ class Paces:
         pace.pending += tokens
         begins = pace.until if pace.until > now else now
         pace.until = begins + tokens / (pace.speed or self.unknown)
-
-    def ask(self, upstream: Upstream, now: float) -> bool:
-        """Whether to listen to what the answer to a request without a prompt says of itself."""
-        pace = self._paces.get(upstream) or self.of(upstream)
-        if 0.0 <= now - pace.asked_at < OFTEN:
-            return False
-        pace.asked_at = now
-        return True
 
     def answers(self, upstream: Upstream, tokens: float, now: float) -> None:
         """A prompt that was sent has been evaluated, or nobody waits for it any more.

@@ -69,7 +69,6 @@ class Toll(Learning):
         if prompt is None:
             lease = super().grant_one(waiter, now, kept)
             if lease is not None:
-                lease.asks = self.paces.ask(lease.upstream, now)
                 told = waiter.request_id, waiter.need, waiter.arrived_at
                 self._granted.append((*told, lease.upstream, now, False, None, 0.0, 0.0, UNKNOWN))
             return lease
