@@ -34,6 +34,16 @@ class PaceTests(SynchronousTestCase):
         paces.ended(self.a, HOLD * 3)
         self.assertAlmostEqual(paces.hold(paces.of(self.c)), HOLD * 2)
 
+    def test_clock_set_back(self) -> None:
+        """Who had something to do before the clock was set back is not busy until then."""
+        paces, pace, now = self.paces, self.paces.of(self.a), 10_000.0
+        paces.sent(self.a, 10 * SPEED, now)
+        paces.answers(self.a, 10 * SPEED, now + 10.0)
+        paces.sent(self.c, 2 * SPEED, now + 10.0)
+        paces.sent(self.b, SPEED, now - 3600.0)
+        self.assertEqual(pace.until, now - 3600.0)
+        self.assertEqual(paces.of(self.c).until, now - 3598.0)
+
     def test_learns(self) -> None:
         """What answers say for long enough is believed."""
         paces = self.paces

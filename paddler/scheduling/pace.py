@@ -226,6 +226,9 @@ class Paces:
         seconds, mean = now - self._looked_at, self.unknown
         self._looked_at = now
         for pace in self._paces.values():
+            if seconds < 0.0:
+                # The clock was set back: what was to end before now might seem to last for hours.
+                pace.until = min(pace.until, now + pace.pending / (pace.speed or mean))
             old = pace.speed
             pace.fade(seconds, mean)
             self._speeds.change(old, pace.speed)
