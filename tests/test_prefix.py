@@ -147,7 +147,8 @@ class PrefixTests(ProxyCase):
         upstream = next(u for u in self.scheduler._fleet.upstreams if u.name == "d")
         pace = self.toll.paces.of(upstream)
         progress = b'data: {"choices":[],"prompt_progress":{"total":9}}\n\n'
-        for n, first in enumerate((b": ping\n\n", b":", progress, progress * 3)):
+        begun = progress[:30]
+        for n, first in enumerate((b": ping\n\n", b":", progress, progress * 3, begun)):
             came = self.next_call(server)
             client = await self.client()
             body = {"messages": [{"content": f"{n} words " * 100}], "stream": True}

@@ -91,6 +91,8 @@ class Attempt(msgspec.Struct, eq=False):
     _head: Any = None
     _held: bytes | None = None
     _frames: bytes = b""
+    #: Of a stream, before its tokens: a line whose end has not come.
+    _line: bytes = b""
     #: The last pieces of the answer.
     _last: Any = ()
 
@@ -164,8 +166,8 @@ class Attempt(msgspec.Struct, eq=False):
             self._held = data if len(data) <= HELD else None
             if self._held is not None:
                 return
-        if not self.tokens_flowing and self._head.streams and _has_tokens(data):
-            self.tokens_flowing = True
+        if not self.tokens_flowing and self._head.streams and self._brings_tokens(data):
+            self.tokens_flowing, self._line = True, b""
             if self.started:
                 self._owner.prompt_evaluated(self)
         if not self.started:
@@ -261,6 +263,11 @@ class Attempt(msgspec.Struct, eq=False):
         self._paused = False
         self._last_byte_at = self._clock.seconds()
         self._call.resume()
+
+    def _brings_tokens(self, data: bytes) -> bool:
+        """Whether the first tokens have come; of a line that is cut nothing can be told yet."""
+        whole, end, self._line = (self._line + data).rpartition(b"\n")
+        return _has_tokens(whole + end) or len(self._line) > HELD
 
     def _start(self) -> None:
         self.started = True
