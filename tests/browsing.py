@@ -135,6 +135,16 @@ class Browser:
         """The first element that fits, to click or type at."""
         return self.driver.find_element("css selector", selector)
 
+    def click(self, selector: str) -> bool:
+        """Click at the first element that fits; False: something else is in front of it."""
+        from selenium.common.exceptions import ElementClickInterceptedException
+
+        try:
+            self.one(selector).click()
+        except ElementClickInterceptedException:
+            return False  # as while a question is being laid out
+        return True
+
     def problems(self) -> list[str]:
         """What the console complained of since it was last looked at."""
         return [

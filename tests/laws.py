@@ -311,10 +311,14 @@ class SchedulerAccount(RuleBasedStateMachine):
         """No one waits while there is room, but for what is kept for a heavy one before it."""
         heads = self.heads()
         kept: list[Upstream] = []
+        # What is kept for a line whose place is full holds nothing up: there is nothing of it.
+        near = self.scheduler._queue.within_reach(self.scheduler._fleet.kinds)
         for waiter in self.waiters:
             if waiter in heads:
                 assert set(self.fitting(waiter)) <= set(kept)
                 line = self.line(waiter)
+                if line not in near:
+                    continue
                 if waiter.weight > 1 and line.head is waiter and line.kept is not None:
                     assert line.kept not in kept and serves(line.kept, waiter.need)
                     kept.append(line.kept)

@@ -89,8 +89,8 @@ class BrowserCase(TestCase):
         return await self.do(wait_for, lambda: self.browser.run(script), what, within)
 
     async def press(self, selector: str) -> None:
-        """Click at something."""
-        await self.do(lambda: self.browser.one(selector).click())
+        """Click at something, as soon as nothing is in front of it."""
+        await self.do(wait_for, lambda: self.browser.click(selector), f"a click at {selector}")
 
     async def type(self, selector: str, text: str) -> None:
         """Type into something."""

@@ -60,7 +60,7 @@ class PaceTests(SynchronousTestCase):
         for facts in (Facts(500, TELLING - 1, 1, 5.0, 5.0), Facts(0, 500, 9), Facts(0, None, 9)):
             self.paces.learn(self.a, facts)
         # Others are computed with a speed.
-        for odd in (0.0, 5e-324, 1e-9):
+        for odd in (0.0, 5e-324, 1e-9, 1e9):
             self.paces.learn(self.a, Facts(0, 500, 9, odd, odd))
         self.assertIsNone(self.paces.of(self.a).speed)
         self.assertIsNone(self.paces.of(self.a).answer_speed)

@@ -179,6 +179,19 @@ class PlacesTests(SynchronousTestCase):
         self.scene.drain("gpu-9", draining=False)
         self.assertEqual(self.within_reach(), [])
 
+    def test_kept_elsewhere(self) -> None:
+        """What was kept for it elsewhere is given up when its own place is back."""
+        for name in "ab":
+            self.scene.hear(name, 2, None, interval_s=60.0)
+            self.ask(self.at(name), weight=2)
+        waits = self.ask(self.at("a"), weight=2)
+        line = self.scene.scheduler._queue._lines[waits.need]
+        self.scene.drain("a")
+        self.assertIs(line.kept, self.at("b"))
+        self.scene.drain("a", draining=False)
+        self.assertEqual(self.within_reach(), [])
+        self.assertIsNone(line.kept)
+
     def test_gone(self) -> None:
         """Whose place can't serve it any more gets what others have."""
         for change in ("leaves", "drains", "dies", "silent", "other model", "unreachable"):

@@ -28,9 +28,9 @@ OF_ANSWER, OF_HOLD = 0.2, 0.05
 MUCH, REMEMBERED = 1000, 4000.0
 #: Tokens that say something of the speed; of fewer the time is mostly what each batch costs.
 TELLING = 32
-#: Tokens in a second below which a speed is none, and nothing to divide by; and seconds that a
-#: request holds its slot at least.
-SLOWEST, SHORTEST = 0.001, 0.001
+#: Tokens in a second below and above which a speed is none; and seconds that a request holds its
+#: slot at least.
+SLOWEST, FASTEST, SHORTEST = 0.001, 1e6, 0.001
 #: Seconds of silence in which what is known of a speed comes to count half.
 HALF = 60.0
 #: Seconds from look to look at who was silent.
@@ -202,11 +202,11 @@ class Paces:
             pace.prompt_tokens += facts.cached + evaluated
             pace.cached_tokens += facts.cached
         said = facts.answer_speed
-        if said is not None and said > SLOWEST and facts.answered > 1:
+        if said is not None and SLOWEST < said < FASTEST and facts.answered > 1:
             before = pace.answer_speed or said
             pace.answer_speed = before + OF_ANSWER * (said - before)
         said = facts.prompt_speed
-        if evaluated and evaluated >= TELLING and said is not None and said > SLOWEST:
+        if evaluated and evaluated >= TELLING and said is not None and SLOWEST < said < FASTEST:
             old = pace.speed
             pace.measure(evaluated, said)
             self._speeds.change(old, pace.speed)

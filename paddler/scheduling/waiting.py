@@ -51,7 +51,9 @@ class WaitingQueue:
             place, _ = self._unsure.popitem()
             for need, line in self._places[place].items():
                 if kinds.is_there(place, need):
-                    self._anywhere.pop(need, None)
+                    if self._anywhere.pop(need, None) is not None:
+                        # What was kept for it elsewhere it can't use any more.
+                        line.head = line.kept = None
                 else:
                     self._anywhere[need] = line
         if not self._places:

@@ -30,6 +30,8 @@ window.requestAnimationFrame = frame => ask(at => {
   window.frames_.push(performance.now() - begun);
 });
 """
+#: Milliseconds from a frame to the next.
+FRAME = 1000 / 60
 #: Most bytes of a picture in the repository.
 _LARGEST = 320_000
 
@@ -55,13 +57,13 @@ class FramesTests(SynchronousTestCase):
         return sorted(frames)
 
     def check(self, view: str) -> None:
-        """Nineteen of twenty frames stay under ten milliseconds, scripts, styles and layout."""
+        """Nineteen of twenty frames are made in time for the next, scripts, styles and layout."""
         tries = []
         for _ in range(3):
             frames = self.measure(view)
             self.assertGreater(len(frames), 20)
             tries.append(frames[int(len(frames) * 0.95)])
-            if tries[-1] < 10:
+            if tries[-1] < FRAME:
                 return
         # A machine with something else to do makes frames long; not three times over.
         self.fail(f"{view}: 95 of 100 frames took up to {tries} ms")
