@@ -190,10 +190,7 @@ class Paces:
         pace.hold = before + share * (seconds - before)
         if share > OF_HOLD:
             pace._of_hold = max(OF_HOLD, share / (1.0 + share))
-        if known is None:
-            self._holds.change(None, pace.hold)
-        else:
-            self._holds.sum += pace.hold - known
+        self._holds.change(known, pace.hold)
 
     def learn(self, upstream: Upstream, facts: Facts) -> None:
         """An answer says how fast it was, and what was cached."""
